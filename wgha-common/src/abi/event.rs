@@ -1,0 +1,81 @@
+use crate::Address;
+
+/// Why the kernel half wakes the daemon.
+#[repr(u32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// The first advert of a router, or the first after it was forgotten or had resigned.
+    NewRouter = 0,
+    /// A known router changed its priority or its interval.
+    ChangedRouter = 1,
+    /// A router sent priority 0.
+    Resigned = 2,
+    /// A lower advert came while our lease stands: another router believes that it is Active.
+    Rival = 3,
+    /// An advert outranked ours and has ended our lease.
+    Outranked = 4,
+    /// An advert with our VRID broke RFC 9568 §7.1; `counter` says how.
+    Malformed = 5,
+}
+
+impl EventKind {
+    /// How many kinds there are.
+    pub const COUNT: u32 = 6;
+    /// All of them, by number.
+    pub const ALL: [Self; Self::COUNT as usize] =
+        [Self::NewRouter, Self::ChangedRouter, Self::Resigned, Self::Rival, Self::Outranked, Self::Malformed];
+
+    /// From the number in a record.
+    #[must_use]
+    pub fn from_number(n: u32) -> Option<Self> {
+        Self::ALL.get(n as usize).copied()
+    }
+
+    /// Its name in logs and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NewRouter => "new_router",
+            Self::ChangedRouter => "changed_router",
+            Self::Resigned => "resigned",
+            Self::Rival => "rival",
+            Self::Outranked => "outranked",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+/// One record of the `EVENTS` ring. Writer: kernel.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Event {
+    /// `CLOCK_MONOTONIC` ns at which the packet arrived.
+    pub at: u64,
+    /// An [`EventKind`] as a number.
+    pub kind: u32,
+    /// The [`crate::abi::Counter`] that was raised, as a number.
+    pub counter: u32,
+    /// Who sent it.
+    pub source: Address,
+    /// Max Advertise Interval, centiseconds; 0 when malformed.
+    pub interval: u16,
+    /// Its priority; 0 when malformed.
+    pub priority: u8,
+    /// Its [`crate::abi::ChecksumStyle`] as a number.
+    pub checksum: u8,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// When an [`EventKind`] last rang, so that a flood wakes the daemon once in [`crate::abi::RING_PAUSE_NANOS`]. Writer: kernel.
+///
+/// Only kinds that a stranger can repeat at will are paused: `Rival` and `Malformed`. The others
+/// change what `ROUTERS` holds.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rung {
+    /// `CLOCK_MONOTONIC` ns.
+    pub at: u64,
+    /// How many did not ring, because of the pause or because the ring was full.
+    pub suppressed: u64,
+}

@@ -1,0 +1,68 @@
+//! The maps: their names, capacities and records.
+//!
+//! | map        | kind                     | writer | reader           | holds |
+//! |------------|--------------------------|--------|------------------|-------|
+//! | `UPLINK`   | array\[1\]               | daemon | kernel           | [`UplinkConfig`]: what is ours on this link |
+//! | `VIPS`     | hash                     | daemon | kernel           | [`crate::Address`] → prefix length: what the fence guards |
+//! | `LEASE`    | array\[1\]               | daemon | kernel           | [`Lease`]: may this node serve, and until when |
+//! | `ADVERT`   | array\[1\]               | daemon | kernel           | [`AdvertStamp`]: what the next advert says |
+//! | `REVOKED`  | array\[1\]               | kernel | daemon, kernel   | [`Revoked`]: the newest epoch that an outranking advert, or time, has ended |
+//! | `ROUTERS`  | LRU hash                 | kernel | daemon           | [`crate::Address`] → [`AdvertSeen`]: the last advert of each router |
+//! | `EVENTS`   | ring buffer              | kernel | daemon           | [`Event`]: only what matters |
+//! | `RUNG`     | array\[`EventKind::COUNT`\] | kernel | daemon, kernel | [`Rung`]: keeps a flood from waking the daemon |
+//! | `COUNTERS` | per-CPU array            | kernel | daemon           | one `u64` per [`Counter`] |
+//! | `TRAFFIC`  | per-CPU array            | kernel | daemon           | one [`Traffic`] per direction and message type |
+//!
+//! One map has one writer (invariant I9). A lease that the kernel must end is therefore not changed
+//! in `LEASE`: the kernel notes its epoch in `REVOKED`, and [`Lease::serves`] needs both.
+
+mod advert;
+mod counter;
+mod event;
+mod lease;
+mod traffic;
+mod uplink;
+
+pub use advert::{AdvertSeen, AdvertStamp, ChecksumStyle, outranks};
+pub use counter::Counter;
+pub use event::{Event, EventKind, Rung};
+pub use lease::{Lease, Revoked, Role};
+pub use traffic::{Direction, Traffic, traffic_index};
+pub use uplink::UplinkConfig;
+
+/// Bumped whenever a record or a map changes its shape: pinned maps of another version are replaced.
+pub const ABI_VERSION: u32 = 1;
+
+/// Entries of `VIPS`.
+pub const MAX_VIPS: u32 = 64;
+/// Entries of `ROUTERS`: one per router that was ever heard with our VRID; the least recently heard is forgotten.
+pub const MAX_ROUTERS: u32 = 64;
+/// Bytes of `EVENTS`.
+pub const EVENTS_BYTES: u32 = 64 * 1024;
+/// Entries of `TRAFFIC`.
+pub const TRAFFIC_ENTRIES: u32 = 2 * crate::wire::wireguard::MessageType::COUNT;
+/// An event of one kind from one flood wakes the daemon once in this time; the others are counted.
+pub const RING_PAUSE_NANOS: u64 = 100_000_000;
+
+macro_rules! plain_old_data {
+    ($($record:ty = $size:literal),+ $(,)?) => {$(
+        const _: () = assert!(core::mem::size_of::<$record>() == $size);
+        // SAFETY: repr(C), made of integers and byte arrays only, without implicit padding (the size
+        // above is the sum of the fields), so that every bit pattern is a value.
+        #[cfg(feature = "aya")]
+        #[expect(unsafe_code, reason = "aya's typed maps want the promise in this form")]
+        unsafe impl aya::Pod for $record {}
+    )+};
+}
+
+plain_old_data! {
+    crate::Address = 16,
+    UplinkConfig = 24,
+    Lease = 24,
+    Revoked = 32,
+    AdvertStamp = 8,
+    AdvertSeen = 24,
+    Event = 40,
+    Rung = 16,
+    Traffic = 16,
+}

@@ -1,0 +1,25 @@
+use crate::{Address, Family};
+
+/// What the kernel half must know of the link that it sits on. Writer: daemon.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UplinkConfig {
+    /// The source of our own adverts: a link-local address, or the primary IPv4 address (RFC 9568 §5.1.1.1, §5.1.2.1).
+    pub source: Address,
+    /// UDP port of WireGuard in host order; 0: none, nothing is WireGuard.
+    pub wireguard_port: u16,
+    /// The VRID; 0: not configured yet, everything passes uncounted.
+    pub vrid: u8,
+    /// 4 or 6: the family of the virtual router. Adverts of the other one are counted and passed.
+    pub family: u8,
+    /// Zero.
+    pub reserved: u32,
+}
+
+impl UplinkConfig {
+    /// Whether the virtual router is of this family.
+    #[must_use]
+    pub fn is_family(&self, family: Family) -> bool {
+        self.family == family.version()
+    }
+}

@@ -1,0 +1,131 @@
+//! IPv4 and IPv6 addresses as one type, so that code is written once for both.
+
+use core::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+/// An IP version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// IPv4, ARP.
+    V4,
+    /// IPv6, neighbour discovery.
+    V6,
+}
+
+impl Family {
+    /// Bytes of an address on the wire.
+    #[must_use]
+    pub const fn address_len(self) -> usize {
+        match self {
+            Self::V4 => 4,
+            Self::V6 => 16,
+        }
+    }
+
+    /// The version number, 4 or 6.
+    #[must_use]
+    pub const fn version(self) -> u8 {
+        match self {
+            Self::V4 => 4,
+            Self::V6 => 6,
+        }
+    }
+
+    /// The bits of an address.
+    #[must_use]
+    pub const fn max_prefix_len(self) -> u8 {
+        match self {
+            Self::V4 => 32,
+            Self::V6 => 128,
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IPv{}", self.version())
+    }
+}
+
+/// An address in 16 bytes; IPv4 is mapped (`::ffff:a.b.c.d`). The key of the maps.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Address(pub [u8; 16]);
+
+impl Address {
+    /// `::`
+    pub const UNSPECIFIED: Self = Self([0; 16]);
+
+    /// From the four bytes of the wire.
+    #[must_use]
+    pub const fn v4(b: [u8; 4]) -> Self {
+        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, b[0], b[1], b[2], b[3]])
+    }
+
+    /// From the sixteen bytes of the wire.
+    #[must_use]
+    pub const fn v6(b: [u8; 16]) -> Self {
+        Self(b)
+    }
+
+    /// Which IP version it is of.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        if self.0[..10] == [0; 10] && self.0[10] == 0xff && self.0[11] == 0xff {
+            Family::V4
+        } else {
+            Family::V6
+        }
+    }
+
+    /// The last four bytes: the address, when it is IPv4.
+    #[must_use]
+    pub const fn v4_bytes(&self) -> [u8; 4] {
+        let b = &self.0;
+        [b[12], b[13], b[14], b[15]]
+    }
+
+    /// The bytes of the wire: 4 or 16.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self.family() {
+            Family::V4 => &self.0[12..],
+            Family::V6 => &self.0,
+        }
+    }
+
+    /// Whether it can be the source of a packet from one host: neither multicast nor unspecified (nor limited broadcast).
+    #[must_use]
+    pub fn is_unicast(&self) -> bool {
+        match self.family() {
+            Family::V4 => !matches!(self.0[12], 0 | 224..=255),
+            Family::V6 => self.0[0] != 0xff && *self != Self::UNSPECIFIED,
+        }
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(a: IpAddr) -> Self {
+        match a {
+            IpAddr::V4(a) => Self::v4(a.octets()),
+            IpAddr::V6(a) => Self::v6(a.octets()),
+        }
+    }
+}
+
+impl From<Address> for IpAddr {
+    fn from(a: Address) -> Self {
+        match a.family() {
+            Family::V4 => Self::V4(Ipv4Addr::from(a.v4_bytes())),
+            Family::V6 => Self::V6(Ipv6Addr::from(a.0)),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        IpAddr::from(*self).fmt(f)
+    }
+}

@@ -1,0 +1,99 @@
+use std::{fmt, net::IpAddr};
+
+use wgha_common::{Centiseconds, Timestamp, abi::Role};
+
+/// What is to be done, in this order. Imperative.
+///
+/// The first group is done at once by the driver, the second in order by a worker that reports each
+/// one's end as an [`super::Input`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Write `LEASE`.
+    SetLease {
+        /// What this node may do.
+        role: Role,
+        /// Which election granted it.
+        epoch: u64,
+        /// Until when; [`Timestamp::ZERO`] ends it.
+        until: Timestamp,
+    },
+    /// Write `ADVERT`: what the following adverts say.
+    StampAdverts {
+        /// 0 resigns.
+        priority: u8,
+        /// Our Advertisement_Interval.
+        interval: Centiseconds,
+    },
+    /// Put an advert on the wire.
+    SendAdvert,
+    /// Read `ROUTERS` and `REVOKED` and answer with [`super::Input::LookedAgain`].
+    LookAgain,
+    /// The role has changed. For people: log, status, events.
+    Report {
+        /// What it is now.
+        role: Role,
+        /// Why.
+        reason: Reason,
+    },
+    /// Everything is undone after a stop; the driver may end.
+    Finish,
+
+    /// Add every VIP and wait until its local route exists.
+    HoldVip,
+    /// Remove every VIP.
+    ReleaseVip,
+    /// Send a neighbour advertisement or gratuitous ARP for every VIP.
+    Announce,
+    /// Set the WireGuard link up and put its addresses and routes back.
+    RaiseTunnel,
+    /// Remember the WireGuard link's addresses and routes and set it down.
+    LowerTunnel,
+}
+
+/// Why a node has the role that it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// The daemon has started and listens.
+    Started,
+    /// No advert for Active_Down_Interval.
+    ActiveDown {
+        /// Who was heard last, if anybody was.
+        last: Option<IpAddr>,
+    },
+    /// The Active Router sent priority 0.
+    ActiveResigned(IpAddr),
+    /// The Active Router has a lower priority and we preempt.
+    Preempted(IpAddr),
+    /// An advert outranked ours.
+    Outranked {
+        /// Who sent it.
+        by: IpAddr,
+        /// Its priority.
+        priority: u8,
+    },
+    /// Our own lease lapsed: we were stopped, starved or late.
+    LeaseLapsed,
+    /// We cannot serve; what is wrong.
+    Fault(String),
+    /// What was wrong is mended.
+    FaultCleared,
+    /// We were asked to stop.
+    Stopping,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started => f.write_str("started"),
+            Self::ActiveDown { last: Some(last) } => write!(f, "no advert from {last} in time"),
+            Self::ActiveDown { last: None } => f.write_str("no Active Router heard"),
+            Self::ActiveResigned(who) => write!(f, "{who} resigned"),
+            Self::Preempted(who) => write!(f, "preempted {who}, which has a lower priority"),
+            Self::Outranked { by, priority } => write!(f, "{by} claims the role with priority {priority}"),
+            Self::LeaseLapsed => f.write_str("the lease lapsed before it was renewed"),
+            Self::Fault(what) => f.write_str(what),
+            Self::FaultCleared => f.write_str("mended"),
+            Self::Stopping => f.write_str("asked to stop"),
+        }
+    }
+}

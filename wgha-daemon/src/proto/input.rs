@@ -1,0 +1,85 @@
+use std::net::IpAddr;
+
+use wgha_common::{Centiseconds, Timestamp};
+
+/// What has happened. In the past tense, in the order in which it became known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// The daemon is ready: programs attached, interfaces looked at (`UplinkChanged` and `TunnelChanged` have come before).
+    Started,
+    /// The deadline that `poll_timeout` gave has come.
+    TimerFired,
+    /// The kernel half rang for an advert: new router, changed, resigned, rival or outranking.
+    AdvertHeard(Heard),
+    /// The answer to [`super::Action::LookAgain`]: the last advert of every router, and the epoch that the kernel has ended.
+    LookedAgain {
+        /// What `ROUTERS` holds.
+        routers: Vec<Heard>,
+        /// What `REVOKED` holds.
+        revoked_epoch: u64,
+    },
+    /// The kernel half has ended the leases up to this epoch (I7), because of `by`.
+    LeaseRevoked {
+        /// The epoch.
+        epoch: u64,
+        /// The advert that outranked ours.
+        by: Heard,
+    },
+    /// The uplink came, went, gained or lost carrier or its own address.
+    UplinkChanged(UplinkState),
+    /// The WireGuard interface came, went, was set up or down, or changed its listen port.
+    TunnelChanged(TunnelState),
+    /// [`super::Action::HoldVip`] has ended: every VIP is there with its local route, or why not.
+    VipHeld(Result<(), String>),
+    /// Somebody else has removed a VIP.
+    VipLost(IpAddr),
+    /// [`super::Action::ReleaseVip`] has ended.
+    VipReleased(Result<(), String>),
+    /// [`super::Action::Announce`] has ended.
+    Announced(Result<(), String>),
+    /// [`super::Action::SendAdvert`] could not be carried out. (A sent advert says nothing.)
+    AdvertFailed(String),
+    /// [`super::Action::RaiseTunnel`] has ended: the link is up with its addresses and routes, or why not.
+    TunnelRaised(Result<(), String>),
+    /// [`super::Action::LowerTunnel`] has ended.
+    TunnelLowered(Result<(), String>),
+    /// A map could not be written.
+    MapFailed(String),
+    /// SIGTERM, SIGINT, or a stop through the control socket.
+    StopRequested,
+}
+
+/// An advert that was valid by RFC 9568 §7.1 and not our own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// When it arrived (I2: stamped in XDP).
+    pub at: Timestamp,
+    /// Who sent it.
+    pub source: IpAddr,
+    /// Its priority; 0 resigns.
+    pub priority: u8,
+    /// Its Max Advertise Interval.
+    pub interval: Centiseconds,
+}
+
+/// What is known of the uplink.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UplinkState {
+    /// The interface exists.
+    pub present: bool,
+    /// It is set up and has carrier.
+    pub running: bool,
+    /// The address that our adverts come from, once it may be used (not tentative).
+    pub source: Option<IpAddr>,
+}
+
+/// What is known of the WireGuard interface.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TunnelState {
+    /// The interface exists and is WireGuard (kernel, or userspace with a socket that answers).
+    pub present: bool,
+    /// The link is set up.
+    pub up: bool,
+    /// Its UDP port.
+    pub listen_port: Option<u16>,
+}

@@ -1,0 +1,166 @@
+//! Tells. One [`Snapshot`] of the node, as a table, as JSON, and over the control socket.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that `wgha status` knows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// wgha's version.
+    pub version: String,
+    /// The configuration file.
+    pub config: String,
+    /// Seconds since the daemon started.
+    pub uptime_s: f64,
+    /// `active`, `claiming`, `backup`, `fault` or `stopping`.
+    pub role: String,
+    /// Seconds since it has that role.
+    pub role_since_s: f64,
+    /// Why it has that role, in a sentence.
+    pub reason: String,
+    /// What keeps it from being healthy; empty when it is.
+    pub problems: Vec<String>,
+    /// The virtual router.
+    pub vrrp: VrrpStatus,
+    /// The uplink and what is attached to it.
+    pub uplink: UplinkStatus,
+    /// The WireGuard interface.
+    pub wireguard: WireguardStatus,
+    /// The lease, as the kernel has it.
+    pub lease: LeaseStatus,
+    /// Every router heard with our VRID and every configured peer.
+    pub routers: Vec<RouterStatus>,
+    /// The kernel half's counters that are not zero, by name.
+    pub counters: BTreeMap<String, u64>,
+    /// How often the daemon woke up, by cause.
+    pub wakeups: Wakeups,
+}
+
+/// The virtual router.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VrrpStatus {
+    /// VRID.
+    pub id: u8,
+    /// Our priority.
+    pub priority: u8,
+    /// Our Advertisement_Interval, milliseconds.
+    pub advert_interval_ms: u32,
+    /// Whether a higher priority takes the role back.
+    pub preempt: bool,
+    /// The VIPs.
+    pub virtual_addresses: Vec<String>,
+    /// Whether this node holds them.
+    pub held: bool,
+    /// Who is Active, as far as this node knows: an address, or `self`; none when nobody is heard.
+    pub active_router: Option<String>,
+}
+
+/// The uplink.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UplinkStatus {
+    /// Its name.
+    pub interface: String,
+    /// Set up and with carrier.
+    pub running: bool,
+    /// Where our adverts come from.
+    pub source: Option<IpAddr>,
+    /// `xdp native`, `xdp generic` or `tc` (with `tcx` or `clsact`): what ingress got.
+    pub ingress: String,
+    /// `tcx` or `clsact`: what egress got.
+    pub egress: String,
+    /// Whether the programs outlive the daemon.
+    pub pinned: bool,
+}
+
+/// The WireGuard interface.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WireguardStatus {
+    /// Its name.
+    pub interface: String,
+    /// It exists.
+    pub present: bool,
+    /// It is set up.
+    pub up: bool,
+    /// Its UDP port.
+    pub listen_port: Option<u16>,
+    /// `kernel` or `userspace`.
+    pub implementation: Option<String>,
+    /// How many peers it has.
+    pub peers: usize,
+    /// What passed: `ingress` and `egress` → message type → packets and bytes.
+    pub traffic: BTreeMap<String, BTreeMap<String, TrafficStatus>>,
+}
+
+/// WireGuard packets of one direction and type that passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficStatus {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// The lease.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LeaseStatus {
+    /// Which election granted it; 0: none yet.
+    pub epoch: u64,
+    /// Whether packets of the VIP pass now.
+    pub serving: bool,
+    /// Milliseconds until it ends, if it stands.
+    pub remaining_ms: Option<f64>,
+}
+
+/// Another router.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RouterStatus {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it is a `[[peer]]`.
+    pub configured: bool,
+    /// Milliseconds since its last advert; none: never heard.
+    pub heard_ms_ago: Option<f64>,
+    /// The priority in its last advert.
+    pub priority: Option<u8>,
+    /// The interval in its last advert, milliseconds.
+    pub advert_interval_ms: Option<u32>,
+    /// How many adverts have come from it.
+    pub adverts: u64,
+    /// `rfc9568` or `pseudo-header`.
+    pub checksum: Option<String>,
+}
+
+/// How often the daemon woke up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Wakeups {
+    /// Its own timers.
+    pub timer: u64,
+    /// The `EVENTS` ring.
+    pub ring: u64,
+    /// Netlink notifications.
+    pub netlink: u64,
+    /// Ends of effects.
+    pub effects: u64,
+    /// Control socket and signals.
+    pub control: u64,
+}
+
+/// One line of `wgha events`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Grows by one with each event.
+    pub seq: u64,
+    /// `CLOCK_MONOTONIC`, nanoseconds: comparable between daemons on one machine.
+    pub at_ns: u64,
+    /// Wall clock, RFC 3339 with microseconds, UTC.
+    pub time: String,
+    /// `role`, `input` or `effect`.
+    pub kind: String,
+    /// What happened: `active`, `vip_held`, `tunnel_raised`, `uplink_changed`, …
+    pub what: String,
+    /// Why or how, for people.
+    pub detail: String,
+    /// Microseconds since the evidence that started the failover that this belongs to.
+    pub since_evidence_us: Option<u64>,
+}
