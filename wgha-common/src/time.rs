@@ -62,11 +62,10 @@ impl Centiseconds {
     /// # Errors
     /// [`InvalidInterval`] unless `d` is a multiple of 10 ms from 10 ms to 40.95 s.
     pub fn from_duration(d: Duration) -> Result<Self, InvalidInterval> {
-        let ms = d.as_millis();
-        if ms % 10 != 0 || d.subsec_nanos() % 1_000_000 != 0 {
+        if !d.as_nanos().is_multiple_of(10_000_000) {
             return Err(InvalidInterval);
         }
-        u16::try_from(ms / 10).map_err(|_| InvalidInterval).and_then(Self::new)
+        u16::try_from(d.as_millis() / 10).map_err(|_| InvalidInterval).and_then(Self::new)
     }
 
     /// The number on the wire.

@@ -29,7 +29,7 @@ pub struct Snapshot {
     pub wireguard: WireguardStatus,
     /// The lease, as the kernel has it.
     pub lease: LeaseStatus,
-    /// Every router heard with our VRID and every configured peer.
+    /// Every other router heard with our VRID, the last heard first.
     pub routers: Vec<RouterStatus>,
     /// The kernel half's counters that are not zero, by name.
     pub counters: BTreeMap<String, u64>,
@@ -117,18 +117,16 @@ pub struct LeaseStatus {
 pub struct RouterStatus {
     /// Its address.
     pub address: IpAddr,
-    /// Whether it is a `[[peer]]`.
-    pub configured: bool,
-    /// Milliseconds since its last advert; none: never heard.
-    pub heard_ms_ago: Option<f64>,
+    /// Milliseconds since its last advert.
+    pub heard_ms_ago: f64,
     /// The priority in its last advert.
-    pub priority: Option<u8>,
+    pub priority: u8,
     /// The interval in its last advert, milliseconds.
-    pub advert_interval_ms: Option<u32>,
+    pub advert_interval_ms: u32,
     /// How many adverts have come from it.
     pub adverts: u64,
     /// `rfc9568` or `pseudo-header`.
-    pub checksum: Option<String>,
+    pub checksum: String,
 }
 
 /// How often the daemon woke up.
