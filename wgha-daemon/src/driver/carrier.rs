@@ -8,7 +8,7 @@ use wgha_common::{
     abi::{AdvertSeen, AdvertStamp, Event, EventKind, Lease},
 };
 
-use super::worker::Effect;
+use super::worker::{Done, Effect};
 use crate::proto::{Action, Heard, Input, Machine};
 
 /// What is done at once: maps, and frames on the wire. Behind a trait, so that the loop is tested without a kernel.
@@ -62,8 +62,65 @@ pub struct Carrier<D, W> {
     pub witness: W,
     /// Does in order, and reports.
     pub effects: mpsc::UnboundedSender<Effect>,
+    /// Which of them are under way.
+    pub pending: Pending,
     /// The machine has nothing left to do.
     pub finished: bool,
+}
+
+/// Which effects are under way, and since when what they change may be judged.
+///
+/// What is found of an interface while one of our own effects changes it says nothing about what
+/// others have done; neither does what was read before the effect's end and arrives after it.
+#[derive(Debug, Default)]
+pub struct Pending {
+    tunnel: u32,
+    tunnel_settled: Timestamp,
+    vip: u32,
+    vip_settled: Timestamp,
+    /// The last HoldVip has succeeded and no ReleaseVip has followed.
+    held: bool,
+}
+
+impl Pending {
+    fn asked(&mut self, effect: Effect) {
+        match effect {
+            Effect::RaiseTunnel | Effect::LowerTunnel => self.tunnel += 1,
+            Effect::HoldVip => self.vip += 1,
+            Effect::ReleaseVip => {
+                self.vip += 1;
+                self.held = false;
+            }
+            Effect::RememberTunnel => {}
+        }
+    }
+
+    fn ended(&mut self, done: &Done) {
+        match done.effect {
+            Effect::RaiseTunnel | Effect::LowerTunnel => {
+                self.tunnel = self.tunnel.saturating_sub(1);
+                self.tunnel_settled = done.at;
+            }
+            Effect::HoldVip | Effect::ReleaseVip => {
+                self.vip = self.vip.saturating_sub(1);
+                self.vip_settled = done.at;
+                self.held = self.vip == 0 && done.effect == Effect::HoldVip && done.result.is_ok();
+            }
+            Effect::RememberTunnel => {}
+        }
+    }
+
+    /// Whether what was read of the tunnel at `at` is others' doing.
+    #[must_use]
+    pub fn tunnel_settled(&self, at: Timestamp) -> bool {
+        self.tunnel == 0 && at >= self.tunnel_settled
+    }
+
+    /// Whether the VIPs must be there in what was read at `at`.
+    #[must_use]
+    pub fn vips_expected(&self, at: Timestamp) -> bool {
+        self.held && self.vip == 0 && at >= self.vip_settled
+    }
 }
 
 impl<D: Datapath, W: Witness> Carrier<D, W> {
@@ -111,7 +168,22 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
         }
     }
 
+    /// An effect has ended.
+    pub fn effect_done(&mut self, done: Done, now: Timestamp) {
+        self.pending.ended(&done);
+        if let Some(input) = done.into_input() {
+            self.take(input, now);
+        }
+    }
+
+    /// Has the worker note the tunnel's addresses and routes while it is up.
+    pub fn remember_tunnel(&mut self) {
+        // Were the worker gone, the next effect would say so.
+        let _ = self.ask(Effect::RememberTunnel);
+    }
+
     fn ask(&mut self, effect: Effect) -> Option<Input> {
+        self.pending.asked(effect);
         let refused = self.effects.send(effect).is_err();
         // The worker only ends with the daemon; were it gone, nothing could be carried out any more.
         refused.then(|| Input::MapFailed("the worker has ended".to_owned()))

@@ -10,7 +10,7 @@ use wgha_common::{
 
 use super::carrier::{Datapath, stamp};
 use crate::{
-    config::{VirtualAddress, Vrrp},
+    config::Vrrp,
     sys::{announce, bpf::Maps, packet_socket::PacketSocket},
 };
 
@@ -87,6 +87,7 @@ impl Kernel {
         let source = self.origin.and_then(|o| o.source);
         let config = UplinkConfig {
             source: source.map_or(Address::UNSPECIFIED, Address::from),
+            vip: self.addresses.first().copied().unwrap_or_default(),
             wireguard_port: self.wireguard_port,
             vrid: self.vrrp.id.number(),
             family: self.vrrp.family.version(),
@@ -99,10 +100,10 @@ impl Kernel {
         self.origin.ok_or_else(|| "the uplink is gone".to_owned())
     }
 
-    /// The VIPs.
+    /// Where adverts come from.
     #[must_use]
-    pub fn vips(&self) -> &[VirtualAddress] {
-        &self.vrrp.virtual_addresses
+    pub fn source(&self) -> Option<IpAddr> {
+        self.origin.and_then(|o| o.source)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The ring of events.
 
 use aya::maps::{MapData, RingBuf};
+use aya_log::EbpfLogger;
 use tokio::io::{Interest, unix::AsyncFd};
 use wgha_common::abi::Event;
 
@@ -33,5 +34,16 @@ impl Events {
     #[expect(clippy::should_implement_trait, reason = "the records are not borrowed: no iterator is needed")]
     pub fn next(&mut self) -> Option<Event> {
         self.0.get_mut().next().and_then(|item| record(&item))
+    }
+}
+
+/// Hands on what the kernel half logs, to `log` and so to tracing, for as long as it is polled.
+pub async fn forward_logs(logger: EbpfLogger<&'static dyn log::Log>) {
+    #[expect(unsafe_code, reason = "tokio wants the promise in this form")]
+    // SAFETY: the logger owns its file descriptor until it is dropped, and AsyncFd owns the logger.
+    let Ok(mut fd) = (unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }) else { return };
+    while let Ok(mut guard) = fd.readable_mut().await {
+        guard.get_inner_mut().flush();
+        guard.clear_ready();
     }
 }
