@@ -29,10 +29,11 @@ use crate::config::Config;
 pub fn run(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
-        let (node, server) = start::start(config).await?;
-        let serving = tokio::spawn(server.serve());
+        let (node, serving) = start::start(config).await?;
         let result = node.run().await;
         serving.abort();
+        // Its socket goes with it; that it was aborted is no news.
+        let _ = serving.await;
         result
     });
     // A WireGuard process that does not answer must not keep the daemon from ending.

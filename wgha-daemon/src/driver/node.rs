@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::Config,
     proto::{Input, TunnelState, UplinkState},
-    status::{Wakeups, control::Request, notify},
+    status::{Wakeups, control::Request},
     sys::{
         address,
         bpf::{Attachment, Programs, attach, events::Events},
@@ -73,14 +73,13 @@ impl Node {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut give_up: Option<tokio::time::Instant> = None;
         self.carrier.take(Input::Started, clock::now());
-        notify::notify("READY=1");
+        self.carrier.witness.ready();
         while !self.carrier.finished {
             if give_up.is_some_and(|at| tokio::time::Instant::now() >= at) {
                 anyhow::bail!("teardown did not end within {TEARDOWN_TIMEOUT:?}: look at `ip addr` and `ip link`");
             }
             if self.wait(&mut term, &mut interrupt, give_up).await {
                 give_up.get_or_insert_with(|| tokio::time::Instant::now() + TEARDOWN_TIMEOUT);
-                notify::notify("STOPPING=1");
                 self.carrier.take(Input::StopRequested, clock::now());
             }
         }
@@ -249,7 +248,7 @@ impl Node {
         match request {
             // Who has asked and gone away does not need the answer.
             Request::Status(reply) => drop(reply.send(snapshot::of(self))),
-            Request::Events { reply } => drop(reply.send(self.carrier.witness.events())),
+            Request::Events(reply) => drop(reply.send(self.carrier.witness.events())),
         }
     }
 }

@@ -9,7 +9,7 @@ use wgha_common::{
 
 use super::node::Node;
 use crate::{
-    proto::Machine,
+    proto::{Machine, State},
     status::{
         LeaseStatus, RouterStatus, Snapshot, TrafficStatus, UplinkStatus, VrrpStatus, WireguardStatus,
     },
@@ -60,7 +60,14 @@ fn vrrp(node: &Node, machine: &Machine) -> VrrpStatus {
         preempt: vrrp.preempt,
         virtual_addresses: vrrp.virtual_addresses.iter().map(|v| format!("{}/{}", v.address, v.prefix_len)).collect(),
         held: machine.holds_vip(),
-        active_router: machine.active_router(),
+        active_router: active_router(machine),
+    }
+}
+
+fn active_router(machine: &Machine) -> Option<String> {
+    match machine.state() {
+        State::Active => Some("self".to_owned()),
+        _ => machine.active_router().map(|a| a.to_string()),
     }
 }
 

@@ -1,7 +1,12 @@
 //! From a configuration to a node that is ready: everything is checked before anything is touched.
 
 use anyhow::{Context as _, bail};
-use tokio::sync::{broadcast, mpsc};
+use std::time::SystemTime;
+
+use tokio::{
+    sync::{broadcast, mpsc},
+    task::JoinHandle,
+};
 
 use super::{
     carrier::{Carrier, Pending},
@@ -14,7 +19,7 @@ use super::{
 use crate::{
     config::Config,
     proto::{Machine, Settings},
-    status::{Wakeups, control},
+    status::{Notifier, Recorder, Wakeups, control},
     sys::{
         bpf::{Programs, attach, events},
         check::{self, Level},
@@ -29,10 +34,10 @@ use crate::{
 ///
 /// # Errors
 /// Whatever is in the way, in a sentence.
-pub async fn start(config: Config) -> anyhow::Result<(Node, control::Server)> {
+pub async fn start(config: Config) -> anyhow::Result<(Node, JoinHandle<()>)> {
     refuse_what_cannot_work(&config).await?;
     // The socket is also the lock: while another daemon answers on it, nothing is touched.
-    let (server, requests) = control::Server::bind(&config.paths.socket)?;
+    let server = control::Server::bind(&config.paths.socket)?;
     let handle = netlink::connect().context("rtnetlink")?;
     let looks = watch_kernel()?;
 
@@ -49,10 +54,13 @@ pub async fn start(config: Config) -> anyhow::Result<(Node, control::Server)> {
     let (effects, asked) = mpsc::unbounded_channel();
     let (done_tx, done) = mpsc::unbounded_channel::<Done>();
     tokio::spawn(worker.run(asked, done_tx));
+    let recorder = Recorder::new(clock::now(), SystemTime::now());
+    let (asking, requests) = mpsc::channel(16);
+    let followers = recorder.followers();
     let carrier = Carrier {
         machine: Machine::new(settings(&config)),
         datapath,
-        witness: Recording::new(server.follow()),
+        witness: Recording::new(recorder, Notifier::from_env()),
         effects,
         pending: Pending::default(),
         finished: false,
@@ -78,7 +86,7 @@ pub async fn start(config: Config) -> anyhow::Result<(Node, control::Server)> {
     let names = (node.config.uplink.interface.clone(), node.config.wireguard.clone());
     tokio::spawn(observe::watch_uplink(handle.clone(), names.0, looks.subscribe(), found.clone()));
     tokio::spawn(observe::watch_tunnel(handle, names.1, looks.subscribe(), found));
-    Ok((node, server))
+    Ok((node, tokio::spawn(server.serve(asking, followers))))
 }
 
 async fn refuse_what_cannot_work(config: &Config) -> anyhow::Result<()> {
