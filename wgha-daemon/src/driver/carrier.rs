@@ -214,3 +214,6 @@ pub fn input_of(event: &Event, revoked_epoch: u64) -> Option<Input> {
 pub fn stamp(priority: u8, interval: Centiseconds, checksum: wgha_common::abi::ChecksumStyle) -> AdvertStamp {
     AdvertStamp { priority, checksum: checksum as u8, interval: interval.number(), reserved: 0 }
 }
+
+#[cfg(test)]
+mod tests;

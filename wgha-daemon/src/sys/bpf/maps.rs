@@ -20,7 +20,7 @@ use crate::config::VirtualAddress;
 /// The maps of the kernel half.
 pub struct Maps {
     uplink: Array<MapData, UplinkConfig>,
-    vips: HashMap<MapData, Address, u32>,
+    vips: HashMap<MapData, Address, u8>,
     lease: Array<MapData, Lease>,
     advert: Array<MapData, AdvertStamp>,
     revoked: Array<MapData, Revoked>,
@@ -59,7 +59,7 @@ impl Maps {
     /// [`BpfError::Map`], when it is full among others.
     pub fn set_vips(&mut self, vips: &[VirtualAddress]) -> Result<(), BpfError> {
         for vip in vips {
-            let inserted = self.vips.insert(Address::from(vip.address), u32::from(vip.prefix_len), 0);
+            let inserted = self.vips.insert(Address::from(vip.address), vip.prefix_len, 0);
             inserted.map_err(|e| BpfError::Map("VIPS", e))?;
         }
         Ok(())
