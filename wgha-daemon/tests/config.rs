@@ -1,5 +1,7 @@
 //! What wgha says about a wrong configuration, word for word; and that the shipped one is right.
 
+#![expect(clippy::unwrap_used, reason = "tests panic")]
+
 use std::{
     fs,
     net::IpAddr,
@@ -152,7 +154,7 @@ fn files_that_cannot_be_read_are_named() {
         ),
     ];
     for (path, says) in cases {
-        let error = Config::load(&path).unwrap_err().to_string();
+        let error = format!("{:#}", anyhow::Error::from(Config::load(&path).unwrap_err()));
         let folder = folder.display().to_string();
         let tail =
             error.strip_prefix(&folder).unwrap_or_else(|| panic!("{error} does not start with {folder}"));

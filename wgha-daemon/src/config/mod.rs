@@ -78,6 +78,18 @@ impl Config {
         validate::validate(file, text)
             .map_err(|problems| ConfigError::Invalid { file: file.to_owned(), problems })
     }
+
+    /// How a failure of the Active Router is noticed, and what of the configuration is not used for that yet.
+    #[must_use]
+    pub fn detection_note(&self) -> String {
+        let vrrp = &self.vrrp;
+        let down = vrrp.advert_interval.active_down_interval(vrrp.priority.number());
+        let down = Duration::from_millis(u64::try_from(down.as_millis()).unwrap_or(u64::MAX));
+        format!(
+            "by adverts, {} after the last one; [detect] is not used yet: adverts decide",
+            humantime::format_duration(down)
+        )
+    }
 }
 
 fn not_utf8(file: &Path, error: &std::string::FromUtf8Error) -> ConfigError {
