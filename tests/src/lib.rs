@@ -40,13 +40,13 @@ mod sys;
 pub mod topology;
 pub mod wireguard;
 
-//pub use capture::{Capture, Packet};
+pub use capture::{Capture, Packet};
 pub use clock::{monotonic_ns, wait_for, wait_until};
-//pub use frame::Frame;
+pub use frame::Frame;
 pub use keepalived::{Keepalived, KeepalivedSettings};
 pub use namespace::Namespace;
 pub use node::{Node, Settings};
-//pub use pinger::{Outage, Pinger, Probe};
+pub use pinger::{Outage, Pinger, Probe};
 pub use plan::{Plan, Which};
 pub use privilege::may_run;
 pub use process::Process;
