@@ -198,7 +198,12 @@ fn heard(source: IpAddr, seen: &AdvertSeen) -> Option<Heard> {
 /// The input that a record of the ring stands for; `None` for what only people want to know.
 #[must_use]
 pub fn input_of(event: &Event, revoked_epoch: u64) -> Option<Input> {
-    let seen = AdvertSeen { at: event.at, interval: event.interval, priority: event.priority, ..AdvertSeen::default() };
+    let seen = AdvertSeen {
+        at: event.at,
+        interval: event.interval,
+        priority: event.priority,
+        ..AdvertSeen::default()
+    };
     let heard = heard(event.source.into(), &seen)?;
     match EventKind::from_number(event.kind)? {
         EventKind::Outranked => Some(Input::LeaseRevoked { epoch: revoked_epoch, by: heard }),

@@ -76,7 +76,9 @@ impl Node {
         self.carrier.witness.ready();
         while !self.carrier.finished {
             if give_up.is_some_and(|at| tokio::time::Instant::now() >= at) {
-                anyhow::bail!("teardown did not end within {TEARDOWN_TIMEOUT:?}: look at `ip addr` and `ip link`");
+                anyhow::bail!(
+                    "teardown did not end within {TEARDOWN_TIMEOUT:?}: look at `ip addr` and `ip link`"
+                );
             }
             if self.wait(&mut term, &mut interrupt, give_up).await {
                 give_up.get_or_insert_with(|| tokio::time::Instant::now() + TEARDOWN_TIMEOUT);

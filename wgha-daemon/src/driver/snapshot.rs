@@ -10,9 +10,7 @@ use wgha_common::{
 use super::node::Node;
 use crate::{
     proto::{Machine, State},
-    status::{
-        LeaseStatus, RouterStatus, Snapshot, TrafficStatus, UplinkStatus, VrrpStatus, WireguardStatus,
-    },
+    status::{LeaseStatus, RouterStatus, Snapshot, TrafficStatus, UplinkStatus, VrrpStatus, WireguardStatus},
     sys::clock,
 };
 
@@ -58,7 +56,11 @@ fn vrrp(node: &Node, machine: &Machine) -> VrrpStatus {
         priority: vrrp.priority.number(),
         advert_interval_ms: u32::from(vrrp.advert_interval.number()) * 10,
         preempt: vrrp.preempt,
-        virtual_addresses: vrrp.virtual_addresses.iter().map(|v| format!("{}/{}", v.address, v.prefix_len)).collect(),
+        virtual_addresses: vrrp
+            .virtual_addresses
+            .iter()
+            .map(|v| format!("{}/{}", v.address, v.prefix_len))
+            .collect(),
         held: machine.holds_vip(),
         active_router: active_router(machine),
     }

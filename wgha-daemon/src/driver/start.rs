@@ -22,8 +22,7 @@ use crate::{
     status::{Notifier, Recorder, Wakeups, control},
     sys::{
         bpf::{Programs, attach, events},
-        check::{self, Level},
-        clock, netlink,
+        check, clock, netlink,
         packet_socket::PacketSocket,
         tunnel::Tunnel,
         udp_watch,
@@ -90,14 +89,14 @@ pub async fn start(config: Config) -> anyhow::Result<(Node, JoinHandle<()>)> {
 }
 
 async fn refuse_what_cannot_work(config: &Config) -> anyhow::Result<()> {
-    let findings = check::system(config).await;
-    let problems: Vec<_> = findings
-        .iter()
-        .filter(|f| f.level == Level::Problem)
-        .map(|f| format!("  {}: {}", f.what, f.detail))
-        .collect();
+    let report = check::system(config).await;
+    let problems: Vec<_> = report.problems().map(|p| format!("  {}: {}", p.what, p.detail)).collect();
     if !problems.is_empty() {
-        bail!("this system cannot run {}; nothing was touched:\n{}", config.file.display(), problems.join("\n"));
+        bail!(
+            "this system cannot run {}; nothing was touched:\n{}",
+            config.file.display(),
+            problems.join("\n")
+        );
     }
     Ok(())
 }

@@ -102,15 +102,29 @@ fn told(input: &Input) -> Option<(Kind, &'static str, String)> {
         Input::TimerFired | Input::LookedAgain { .. } => return None,
         Input::Started => (Kind::Input, "started", String::new()),
         Input::AdvertHeard(heard) => (Kind::Input, "advert_heard", advert(heard)),
-        Input::LeaseRevoked { by, .. } => (Kind::Input, "lease_revoked", format!("by an advert {}", advert(by))),
+        Input::LeaseRevoked { by, .. } => {
+            (Kind::Input, "lease_revoked", format!("by an advert {}", advert(by)))
+        }
         Input::UplinkChanged(u) => {
             let source = u.source.map_or("no address".to_owned(), |s| s.to_string());
-            let state = if !u.present { "gone" } else if u.running { "running" } else { "no carrier" };
+            let state = if !u.present {
+                "gone"
+            } else if u.running {
+                "running"
+            } else {
+                "no carrier"
+            };
             (Kind::Input, "uplink_changed", format!("{state}, {source}"))
         }
         Input::TunnelChanged(t) => {
             let port = t.listen_port.map_or("no listen port".to_owned(), |p| format!("listen port {p}"));
-            let state = if !t.present { "gone" } else if t.up { "up" } else { "down" };
+            let state = if !t.present {
+                "gone"
+            } else if t.up {
+                "up"
+            } else {
+                "down"
+            };
             (Kind::Input, "tunnel_changed", format!("{state}, {port}"))
         }
         Input::VipLost(vip) => (Kind::Input, "vip_lost", format!("{vip} was removed by somebody else")),

@@ -6,11 +6,7 @@ use wgha_common::Timestamp;
 use crate::{
     config::VirtualAddress,
     proto::Input,
-    sys::{
-        address, clock, link,
-        netlink::NetlinkError,
-        tunnel::Tunnel,
-    },
+    sys::{address, clock, link, netlink::NetlinkError, tunnel::Tunnel},
 };
 
 /// An effect that waits for the kernel.
@@ -67,7 +63,11 @@ pub struct Worker {
 
 impl Worker {
     /// Runs until nobody asks any more.
-    pub async fn run(mut self, mut asked: mpsc::UnboundedReceiver<Effect>, done: mpsc::UnboundedSender<Done>) {
+    pub async fn run(
+        mut self,
+        mut asked: mpsc::UnboundedReceiver<Effect>,
+        done: mpsc::UnboundedSender<Done>,
+    ) {
         while let Some(effect) = asked.recv().await {
             let result = self.carry_out(effect).await.map_err(|e| e.to_string());
             if done.send(Done { effect, result, at: clock::now() }).is_err() {

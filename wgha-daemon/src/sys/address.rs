@@ -81,7 +81,11 @@ fn parse(message: &AddressMessage) -> Option<InterfaceAddress> {
 /// The address that adverts come from: the first link-local one, or for IPv4 the first that shares
 /// its prefix with `vip` (RFC 9568 §5.1.1.1, §5.1.2.1), as long as it is not a VIP itself.
 #[must_use]
-pub fn advert_source(addresses: &[InterfaceAddress], family: Family, vips: &[VirtualAddress]) -> Option<IpAddr> {
+pub fn advert_source(
+    addresses: &[InterfaceAddress],
+    family: Family,
+    vips: &[VirtualAddress],
+) -> Option<IpAddr> {
     let fits = |a: &&InterfaceAddress| match (family, a.address) {
         (Family::V6, IpAddr::V6(v6)) => v6.is_unicast_link_local(),
         (Family::V4, IpAddr::V4(_)) => vips.iter().any(|v| same_prefix(v.address, a.address, a.prefix_len)),

@@ -12,37 +12,10 @@ use super::{
     address::{self, InterfaceAddress, same_prefix},
     bpf::{Programs, attach},
     link, netlink,
-    wireguard::{self, WireguardError},
+    report::Report,
+    wireguard::{self, Facts, WireguardError},
 };
 use crate::config::{Config, VirtualAddress};
-
-/// How much a finding matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// As it should be.
-    Ok,
-    /// It works, but someone should know.
-    Note,
-    /// It cannot work.
-    Problem,
-}
-
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// How much it matters.
-    pub level: Level,
-    /// What was looked at.
-    pub what: String,
-    /// What was found, and for a problem what would be right.
-    pub detail: String,
-}
-
-impl Finding {
-    fn new(level: Level, what: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { level, what: what.into(), detail: detail.into() }
-    }
-}
 
 /// Without these nothing works; each with what it is for.
 const CAPABILITIES: [(Capability, &str); 3] = [
@@ -51,139 +24,142 @@ const CAPABILITIES: [(Capability, &str); 3] = [
     (Capability::CAP_NET_RAW, "send adverts and neighbour advertisements"),
 ];
 
-/// Looks at everything that `run` will need.
-pub async fn system(config: &Config) -> Vec<Finding> {
-    let mut findings = capabilities();
-    findings.push(kernel_half(&findings));
-    findings.extend(interfaces(config).await);
-    findings.push(bpffs(&config.paths.bpffs));
-    findings.push(socket(&config.paths.socket));
-    findings
+/// The same as [`system`], for callers without a runtime.
+pub fn look(config: &Config) -> Report {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            let report = runtime.block_on(system(config));
+            // A WireGuard process that does not answer is not waited for.
+            runtime.shutdown_background();
+            report
+        }
+        Err(e) => {
+            let mut report = Report::default();
+            report.problem("runtime", e.to_string());
+            report
+        }
+    }
 }
 
-fn capabilities() -> Vec<Finding> {
-    let finding = |(capability, purpose): (Capability, &str)| {
+/// Looks at everything that `run` will need.
+pub async fn system(config: &Config) -> Report {
+    let mut report = Report::default();
+    capabilities(&mut report);
+    kernel_half(&mut report);
+    interfaces(config, &mut report).await;
+    bpffs(&config.paths.bpffs, &mut report);
+    socket(&config.paths.socket, &mut report);
+    report
+}
+
+fn capabilities(report: &mut Report) {
+    for (capability, purpose) in CAPABILITIES {
         let what = capability.to_string();
         match caps::has_cap(None, CapSet::Effective, capability) {
-            Ok(true) => Finding::new(Level::Ok, what, "there"),
-            Ok(false) => {
-                let detail = format!(
-                    "missing: needed to {purpose}; give it with AmbientCapabilities={capability} (systemd) or run as root"
-                );
-                Finding::new(Level::Problem, what, detail)
-            }
-            Err(e) => Finding::new(Level::Problem, what, format!("cannot be looked up: {e}")),
+            Ok(true) => report.ok(what, "there"),
+            Ok(false) => report.problem(
+                what,
+                format!("missing: needed to {purpose}; give it with AmbientCapabilities={capability} (systemd) or run as root"),
+            ),
+            Err(e) => report.problem(what, format!("cannot be looked up: {e}")),
         }
-    };
-    CAPABILITIES.into_iter().map(finding).collect()
+    }
 }
 
 /// Has the kernel's verifier take the programs, and lets go of them again.
-fn kernel_half(so_far: &[Finding]) -> Finding {
+fn kernel_half(report: &mut Report) {
     let what = "kernel half";
-    if so_far.iter().any(|f| f.level == Level::Problem) {
-        return Finding::new(Level::Note, what, "not tried without the capabilities above");
+    if report.has_problem() {
+        return report.note(what, "not tried without the capabilities above");
     }
     match Programs::load() {
-        Ok(_) => Finding::new(Level::Ok, what, "the kernel takes the programs"),
-        Err(e) => Finding::new(Level::Problem, what, format!("{:#}", anyhow::Error::new(e))),
+        Ok(_) => report.ok(what, "the kernel takes the programs"),
+        Err(e) => report.problem(what, format!("{:#}", anyhow::Error::new(e))),
     }
 }
 
-async fn interfaces(config: &Config) -> Vec<Finding> {
+async fn interfaces(config: &Config, report: &mut Report) {
     let handle = match netlink::connect() {
         Ok(handle) => handle,
-        Err(e) => return vec![Finding::new(Level::Problem, "rtnetlink", e.to_string())],
+        Err(e) => return report.problem("rtnetlink", e.to_string()),
     };
     let name = &config.uplink.interface;
     let what = format!("uplink {name}");
-    let mut findings = match link::read(&handle, name).await {
+    match link::read(&handle, name).await {
         Ok(Some(link)) => match address::list(&handle, link.index).await {
-            Ok(addresses) => uplink(config, &link, &addresses),
-            Err(e) => vec![Finding::new(Level::Problem, what, e.to_string())],
+            Ok(addresses) => uplink(config, &link, &addresses, report),
+            Err(e) => report.problem(what, e.to_string()),
         },
-        Ok(None) => {
-            let detail = format!("there is no interface {name}; `ip link` lists those that there are");
-            vec![Finding::new(Level::Problem, what, detail)]
-        }
-        Err(e) => vec![Finding::new(Level::Problem, what, e.to_string())],
-    };
-    findings.push(tunnel(&config.wireguard).await);
-    findings
+        Ok(None) => report
+            .problem(what, format!("there is no interface {name}; `ip link` lists those that there are")),
+        Err(e) => report.problem(what, e.to_string()),
+    }
+    tunnel(&config.wireguard, report).await;
 }
 
-fn uplink(config: &Config, link: &link::Link, addresses: &[InterfaceAddress]) -> Vec<Finding> {
+fn uplink(config: &Config, link: &link::Link, addresses: &[InterfaceAddress], report: &mut Report) {
     let what = format!("uplink {}", config.uplink.interface);
     if link.mac == [0; 6] {
-        let detail = "has no Ethernet address: VRRP needs a link with neighbours";
-        return vec![Finding::new(Level::Problem, what, detail)];
+        return report.problem(what, "has no Ethernet address: VRRP needs a link with neighbours");
     }
     let vrrp = &config.vrrp;
-    let mut findings = vec![match address::advert_source(addresses, vrrp.family, &vrrp.virtual_addresses) {
-        Some(source) => Finding::new(Level::Ok, &what, format!("adverts will come from {source}")),
-        None => Finding::new(Level::Note, &what, format!("has no {} address to send adverts from yet", vrrp.family)),
-    }];
-    if !link.running {
-        findings.push(Finding::new(Level::Note, &what, "is down or has no carrier"));
+    match address::advert_source(addresses, vrrp.family, &vrrp.virtual_addresses) {
+        Some(source) => report.ok(&what, format!("adverts will come from {source}")),
+        None => report.note(&what, format!("has no {} address to send adverts from yet", vrrp.family)),
     }
-    findings.extend(vrrp.virtual_addresses.iter().map(|vip| virtual_address(*vip, &what, addresses)));
-    findings
+    if !link.running {
+        report.note(&what, "is down or has no carrier");
+    }
+    for vip in &vrrp.virtual_addresses {
+        virtual_address(*vip, &what, addresses, report);
+    }
 }
 
-fn virtual_address(vip: VirtualAddress, uplink: &str, addresses: &[InterfaceAddress]) -> Finding {
+fn virtual_address(vip: VirtualAddress, uplink: &str, addresses: &[InterfaceAddress], report: &mut Report) {
     let what = format!("VIP {}", vip.address);
-    let own: Vec<_> = addresses
-        .iter()
-        .filter(|a| a.address.is_ipv4() == vip.address.is_ipv4() && a.address != vip.address)
-        .collect();
+    let same_family = |a: &&InterfaceAddress| a.address.is_ipv4() == vip.address.is_ipv4();
+    let own: Vec<_> = addresses.iter().filter(same_family).filter(|a| a.address != vip.address).collect();
     if own.is_empty() {
-        return Finding::new(Level::Note, what, format!("{uplink} has no address of its own yet"));
+        return report.note(what, format!("{uplink} has no address of its own yet"));
     }
     if own.iter().any(|a| same_prefix(a.address, vip.address, a.prefix_len)) {
-        return Finding::new(Level::Ok, what, format!("in a prefix of {uplink}"));
+        return report.ok(what, format!("in a prefix of {uplink}"));
     }
     let prefixes: Vec<_> = own.iter().map(|a| format!("{}/{}", a.address, a.prefix_len)).collect();
-    let detail = format!("outside the prefixes of {uplink}: it has {}", prefixes.join(", "));
-    Finding::new(Level::Problem, what, detail)
+    report.problem(what, format!("outside the prefixes of {uplink}: it has {}", prefixes.join(", ")));
 }
 
-async fn tunnel(name: &str) -> Finding {
+async fn tunnel(name: &str, report: &mut Report) {
     let what = format!("WireGuard {name}");
     match wireguard::facts(name).await {
-        Ok(facts) => {
-            let port = facts.listen_port.map_or("none yet".to_owned(), |p| p.to_string());
-            let (who, peers) = (facts.implementation.name(), facts.peers);
-            let level = if facts.listen_port.is_some() { Level::Ok } else { Level::Note };
-            Finding::new(level, what, format!("{who}, listen port {port}, {peers} peer(s)"))
+        Ok(Facts { listen_port: Some(port), implementation, peers }) => {
+            report.ok(what, format!("{}, listen port {port}, {peers} peer(s)", implementation.name()));
         }
-        Err(e @ WireguardError::Silent(_)) => Finding::new(Level::Note, what, e.to_string()),
-        Err(e) => Finding::new(Level::Problem, what, e.to_string()),
+        Ok(Facts { listen_port: None, .. }) => report.note(what, "has no listen port yet"),
+        Err(e @ WireguardError::Silent(_)) => report.note(what, e.to_string()),
+        Err(e) => report.problem(what, e.to_string()),
     }
 }
 
-fn bpffs(path: &Path) -> Finding {
+fn bpffs(path: &Path, report: &mut Report) {
     let what = format!("bpffs {}", path.display());
     let there = existing(path);
-    match attach::on_bpffs(&there) {
-        Ok(()) if writable(&there) => Finding::new(Level::Ok, what, "the fence outlives the daemon"),
-        Ok(()) => Finding::new(
-            Level::Note,
-            what,
-            format!("{} is not writable: the fence ends with the daemon's process", there.display()),
-        ),
-        Err(e) => Finding::new(Level::Note, what, format!("{e}: the fence ends with the daemon's process")),
-    }
+    let why = match attach::on_bpffs(&there) {
+        Ok(()) if writable(&there) => return report.ok(what, "the fence outlives the daemon"),
+        Ok(()) => format!("{} is not writable", there.display()),
+        Err(e) => e.to_string(),
+    };
+    report.note(what, format!("{why}: the fence ends with the daemon's process"));
 }
 
-fn socket(path: &Path) -> Finding {
+fn socket(path: &Path, report: &mut Report) {
     let what = format!("socket {}", path.display());
     let there = path.parent().map(existing).unwrap_or_default();
     if writable(&there) {
-        Finding::new(Level::Ok, what, "can be made")
-    } else {
-        let detail = format!("{} is not writable; RuntimeDirectory=wgha (systemd) makes one that is", there.display());
-        Finding::new(Level::Problem, what, detail)
+        return report.ok(what, "can be made");
     }
+    let mend = "RuntimeDirectory=wgha (systemd) makes one that is";
+    report.problem(what, format!("{} is not writable; {mend}", there.display()));
 }
 
 /// The path, or the nearest folder above it that exists.
@@ -197,7 +173,7 @@ fn writable(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::report::Level, *};
 
     fn on(address: &str, prefix_len: u8) -> InterfaceAddress {
         InterfaceAddress { address: address.parse().unwrap(), prefix_len, unusable: false }
@@ -212,7 +188,9 @@ mod tests {
             (vec![on("2001:db8:1::2", 64)], Level::Note),
             (vec![on("192.0.2.3", 24)], Level::Note),
         ] {
-            assert_eq!(virtual_address(vip, "eno1", &addresses).level, level, "{addresses:?}");
+            let mut report = Report::default();
+            virtual_address(vip, "eno1", &addresses, &mut report);
+            assert_eq!(report.findings[0].level, level, "{addresses:?}");
         }
     }
 

@@ -9,6 +9,7 @@ pub mod link;
 pub mod membership;
 pub mod netlink;
 pub mod packet_socket;
+pub mod report;
 pub mod tunnel;
 pub mod udp_watch;
 pub mod wireguard;

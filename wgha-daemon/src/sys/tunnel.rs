@@ -109,7 +109,9 @@ impl Tunnel {
         for lost in r.routes.iter().filter(|lost| !there.contains(lost)) {
             match self.handle.route().add(lost.clone()).replace().execute().await {
                 Err(e) if is_errno(&e, libc::EEXIST) => {}
-                other => other.map_err(NetlinkError::refused(format!("putting a route of {} back", self.name)))?,
+                other => {
+                    other.map_err(NetlinkError::refused(format!("putting a route of {} back", self.name)))?
+                }
             }
         }
         Ok(())
@@ -189,7 +191,9 @@ impl Remembered {
         for line in lines {
             let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&bytes_of(line).ok()?).ok()?;
             match message.payload {
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(a)) => remembered.addresses.push(a),
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(a)) => {
+                    remembered.addresses.push(a)
+                }
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(r)) => remembered.routes.push(r),
                 _ => return None,
             }

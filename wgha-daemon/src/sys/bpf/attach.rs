@@ -79,7 +79,7 @@ pub struct Attachment {
 /// What keeps a program attached.
 #[derive(Debug)]
 enum Hold {
-    Pinned(PinnedLink, PathBuf),
+    Pinned(#[expect(dead_code, reason = "closing it may detach")] PinnedLink, PathBuf),
     Link(#[expect(dead_code, reason = "closing it detaches")] FdLink),
     /// Not a link: the filter stays until it is removed.
     Clsact(#[expect(dead_code, reason = "dropping it detaches")] SchedClassifierLink),
@@ -114,7 +114,9 @@ pub fn remove_leftovers(interface: &str, bpffs: &Path) -> Result<(), BpfError> {
     for name in [INGRESS, EGRESS] {
         let path = bpffs.join(name);
         match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(BpfError::Pin { path, source }),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(BpfError::Pin { path, source });
+            }
             _ => {}
         }
     }

@@ -9,7 +9,8 @@ use aya::{
 use wgha_common::{
     Address,
     abi::{
-        AdvertSeen, AdvertStamp, Counter, Direction, Lease, Revoked, Rung, Traffic, UplinkConfig, traffic_index,
+        AdvertSeen, AdvertStamp, Counter, Direction, Lease, Revoked, Rung, Traffic, UplinkConfig,
+        traffic_index,
     },
     wire::wireguard::MessageType,
 };
@@ -121,7 +122,8 @@ impl Maps {
     pub fn counters(&self) -> Result<BTreeMap<String, u64>, BpfError> {
         let mut counters = BTreeMap::new();
         for counter in Counter::ALL {
-            let values = self.counters.get(&(*counter as u32), 0).map_err(|e| BpfError::Map("COUNTERS", e))?;
+            let values =
+                self.counters.get(&(*counter as u32), 0).map_err(|e| BpfError::Map("COUNTERS", e))?;
             counters.insert(counter.name().to_owned(), values.iter().sum());
         }
         let mut suppressed = 0;
