@@ -6,16 +6,13 @@ mod args;
 mod events;
 mod log;
 mod output;
-mod report;
 mod status;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-pub use report::{Finding, Level, Report};
-
-use crate::config::Config;
+use crate::{config::Config, sys::report::Report};
 use args::{Args, Command};
 
 /// Everything is as it should be.

@@ -1,3 +1,5 @@
+//! What a look at the system has found.
+
 use std::fmt;
 
 /// How much a [`Finding`] matters.
