@@ -76,13 +76,16 @@ fn other_side(s: &Snapshot) -> String {
     let active = s.vrrp.active_router.as_deref();
     if active == Some("self") {
         return match s.routers.first() {
-            Some(r) if !is_silent(r) => format!("{} CLAIMS THE ROLE TOO: {}", r.address, heard(r)),
+            Some(r) if r.priority != 0 && !is_silent(r) => {
+                format!("{} CLAIMS THE ROLE TOO: {}", r.address, heard(r))
+            }
             _ => "No other router claims the role. (A Backup is silent in VRRP: it may be there or not.)"
                 .into(),
         };
     }
     let Some(active) = active else { return "No Active Router is heard.".into() };
     match s.routers.iter().find(|r| r.address.to_string() == active) {
+        Some(r) if r.priority == 0 => format!("Active was {active}, but it has RESIGNED: {}", heard(r)),
         Some(r) if is_silent(r) => format!("Active was {active}, but it is SILENT: {}", heard(r)),
         Some(r) => format!("Active is {active}: {}", heard(r)),
         None => format!("Active is {active}."),
@@ -98,10 +101,9 @@ fn heard(r: &RouterStatus) -> String {
     )
 }
 
-/// Whether its adverts have stopped (RFC 9568 waits for three, too), or it has resigned.
+/// Whether its adverts have stopped. Four intervals are more than RFC 9568 waits for.
 fn is_silent(r: &RouterStatus) -> bool {
-    r.priority == 0
-        || r.heard_ms_ago > 3.0 * f64::from(r.advert_interval_ms) + f64::from(r.advert_interval_ms)
+    r.heard_ms_ago > 4.0 * f64::from(r.advert_interval_ms)
 }
 
 type Row = (&'static str, Vec<String>);
@@ -224,4 +226,102 @@ fn wakeups(s: &Snapshot) -> String {
     ];
     let causes: Vec<_> = causes.iter().map(|(name, n)| format!("{name} {}", count(*n))).collect();
     format!("woke up for {}", causes.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::status::example;
+
+    /// 2026-03-01 03:14:15 UTC
+    const NIGHT: Duration = Duration::from_secs(1_772_334_855);
+
+    fn same_as_golden(name: &str, got: &str) {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli").join(name);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&file, got).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&file).unwrap(), got, "{name}");
+    }
+
+    #[test]
+    fn tables_are_as_agreed() {
+        let now = SystemTime::UNIX_EPOCH + NIGHT;
+        for (name, snapshot) in [
+            ("status-active.txt", example::active()),
+            ("status-backup.txt", example::backup()),
+            ("status-fault.txt", example::fault()),
+        ] {
+            same_as_golden(name, &table(&snapshot, now));
+        }
+    }
+
+    #[test]
+    fn the_second_line_says_whether_the_other_side_is_heard() {
+        let mut s = example::backup();
+        let said = |s: &Snapshot| other_side(s);
+        s.routers[0].heard_ms_ago = 399.0;
+        assert!(said(&s).starts_with("Active is fe80::3: heard 399 ms ago"), "{}", said(&s));
+        s.routers[0].heard_ms_ago = 401.0;
+        assert!(said(&s).starts_with("Active was fe80::3, but it is SILENT"), "{}", said(&s));
+        s.routers[0].heard_ms_ago = 1.0;
+        s.routers[0].priority = 0;
+        assert!(said(&s).starts_with("Active was fe80::3, but it has RESIGNED"), "{}", said(&s));
+        let mut s = example::active();
+        s.routers[0].heard_ms_ago = 20.0;
+        assert!(said(&s).starts_with("fe80::4 CLAIMS THE ROLE TOO"), "{}", said(&s));
+        s.routers[0].priority = 0;
+        assert!(said(&s).starts_with("No other router claims the role"), "{}", said(&s));
+        s.vrrp.active_router = Some("fe80::9".into());
+        assert_eq!(said(&s), "Active is fe80::9.");
+        s.vrrp.active_router = None;
+        assert_eq!(said(&s), "No Active Router is heard.");
+    }
+
+    #[test]
+    fn health_is_no_problem_and_no_fault() {
+        assert!(example::active().is_healthy() && example::backup().is_healthy());
+        let unknown_fault = Snapshot { problems: vec![], ..example::fault() };
+        let troubled = Snapshot { problems: vec!["no carrier".into()], ..example::active() };
+        assert!(!unknown_fault.is_healthy() && !troubled.is_healthy());
+    }
+
+    #[test]
+    fn a_snapshot_with_nonsense_is_shown_all_the_same() {
+        let mut s = example::active();
+        s.role_since_s = f64::MAX;
+        s.vrrp.advert_interval_ms = u32::MAX;
+        s.lease.remaining_ms = Some(-1.0);
+        s.uptime_s = f64::MAX;
+        assert!(table(&s, SystemTime::UNIX_EPOCH).starts_with("ACTIVE ("));
+    }
+
+    #[test]
+    fn events_are_aligned() {
+        let event = |kind: &str, what: &str, detail: &str, since_evidence_us| Event {
+            seq: 1,
+            at_ns: 1,
+            time: "2026-03-01T03:14:15.000016Z".into(),
+            kind: kind.into(),
+            what: what.into(),
+            detail: detail.into(),
+            since_evidence_us,
+        };
+        let events = [
+            event("input", "started", "", None),
+            event("role", "active", "no advert from fe80::3 in time", Some(361_204)),
+            event("effect", "tunnel_raised", "ok", Some(363_051)),
+        ];
+        let lines: Vec<_> = events.iter().map(event_line).collect();
+        assert_eq!(
+            lines,
+            [
+                "2026-03-01T03:14:15.000016Z                  input   started",
+                "2026-03-01T03:14:15.000016Z     +361.204 ms  role    active          no advert from fe80::3 in time",
+                "2026-03-01T03:14:15.000016Z     +363.051 ms  effect  tunnel_raised   ok",
+            ]
+        );
+    }
 }

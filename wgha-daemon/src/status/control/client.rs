@@ -87,8 +87,12 @@ impl Client {
     /// # Errors
     /// [`ClientError::NoDaemon`]
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
-        let stream =
-            connect(path).map_err(|source| ClientError::NoDaemon { path: path.to_owned(), source })?;
+        Self::connect_with(path, PATIENCE)
+    }
+
+    pub(super) fn connect_with(path: &Path, patience: Duration) -> Result<Self, ClientError> {
+        let stream = connect(path, patience)
+            .map_err(|source| ClientError::NoDaemon { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), reader: BufReader::new(stream) })
     }
 
@@ -159,13 +163,13 @@ impl Client {
 }
 
 /// Without waiting: std's connect would, as long as the queue of a daemon that hangs is full.
-fn connect(path: &Path) -> io::Result<UnixStream> {
+fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.connect(&SockAddr::unix(path)?)?;
     socket.set_nonblocking(false)?;
     let stream = UnixStream::from(OwnedFd::from(socket));
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
     Ok(stream)
 }

@@ -15,6 +15,8 @@
 mod client;
 mod place;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use client::{Answer, Client, ClientError};
 pub use place::BindError;

@@ -21,19 +21,30 @@ const CONNECTIONS: usize = 16;
 const FOLLOWERS: usize = 8;
 /// Bytes of a request.
 const LINE_MAX: usize = 128;
-/// How long a client may take for its next request.
-const IDLE: Duration = Duration::from_secs(10);
-/// How long a client may take to read an answer.
-const WRITE: Duration = Duration::from_secs(2);
-/// How long the driver may take to answer.
-const DRIVER: Duration = Duration::from_secs(2);
 /// After an accept that failed (no file descriptor is left), so that it is not tried in a loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the server waits for others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For a client's next request.
+    pub idle: Duration,
+    /// For a client to read an answer.
+    pub write: Duration,
+    /// For the driver to answer.
+    pub driver: Duration,
+}
+
+impl Patience {
+    const USUAL: Self =
+        Self { idle: Duration::from_secs(10), write: Duration::from_secs(2), driver: Duration::from_secs(2) };
+}
 
 /// The daemon's side of the control socket. Its file goes when it is dropped.
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
+    patience: Patience,
     _place: Place,
 }
 
@@ -48,12 +59,18 @@ impl Server {
             .set_nonblocking(true)
             .and_then(|()| UnixListener::from_std(listener))
             .map_err(|source| BindError::Io { path: path.to_owned(), source })?;
-        Ok(Self { listener, _place: place })
+        Ok(Self { listener, patience: Patience::USUAL, _place: place })
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 
     /// Answers clients until it is dropped: `Status` and `Events` by asking the driver, what follows from `events`.
     pub async fn serve(self, driver: mpsc::Sender<Request>, events: broadcast::Sender<Event>) {
-        let desk = Desk { driver, events, followers: Arc::new(Semaphore::new(FOLLOWERS)) };
+        let followers = Arc::new(Semaphore::new(FOLLOWERS));
+        let desk = Desk { driver, events, followers, patience: self.patience };
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -80,16 +97,17 @@ struct Desk {
     driver: mpsc::Sender<Request>,
     events: broadcast::Sender<Event>,
     followers: Arc<Semaphore>,
+    patience: Patience,
 }
 
 impl Desk {
     async fn converse(self, stream: UnixStream) {
-        let mut client = Connection { stream, unread: Vec::new() };
+        let mut client = Connection { stream, unread: Vec::new(), patience: self.patience };
         while self.answer_one(&mut client).await.is_ok() {}
     }
 
     async fn answer_one(&self, client: &mut Connection) -> Result<(), Over> {
-        let line = timeout(IDLE, client.read_line()).await.map_err(|_| Over)??;
+        let line = timeout(self.patience.idle, client.read_line()).await.map_err(|_| Over)??;
         match line.as_str() {
             STATUS => match self.ask(Request::Status).await {
                 Ok(snapshot) => client.write(&lines([snapshot])).await,
@@ -110,7 +128,7 @@ impl Desk {
             self.driver.send(request(reply)).await.ok()?;
             answer.await.ok()
         };
-        match timeout(DRIVER, asked).await {
+        match timeout(self.patience.driver, asked).await {
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => Err("the daemon is about to end"),
             Err(_) => Err("the daemon's loop does not answer"),
@@ -152,6 +170,7 @@ impl Desk {
 struct Connection {
     stream: UnixStream,
     unread: Vec<u8>,
+    patience: Patience,
 }
 
 impl Connection {
@@ -184,7 +203,7 @@ impl Connection {
     }
 
     async fn write(&mut self, text: &str) -> Result<(), Over> {
-        match timeout(WRITE, self.stream.write_all(text.as_bytes())).await {
+        match timeout(self.patience.write, self.stream.write_all(text.as_bytes())).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Over),
         }
