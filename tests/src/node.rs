@@ -21,6 +21,9 @@ pub const BINARY: &str = "WGHA_BIN";
 /// Where a node's configuration is, inside its namespace.
 pub const CONFIG: &str = "/run/wgha/wgha.toml";
 
+/// Where the binary is copied to for other users, inside the namespace.
+const COPY: &str = "/run/wgha-copy";
+
 /// How long a daemon may take to load its programs and answer on its socket.
 const STARTING: Duration = Duration::from_secs(20);
 /// How long a daemon may take to undo everything.
@@ -97,6 +100,8 @@ impl Node {
     }
 
     /// The same, through a program that executes the words after its own, as `setpriv --reuid 1 …`.
+    ///
+    /// The binary is copied to where every user can reach it.
     ///
     /// # Errors
     /// What the daemon says when it does not start.
@@ -281,7 +286,12 @@ fn modified(path: &Path) -> io::Result<std::time::SystemTime> {
 fn spawn_daemon(namespace: &Namespace, settings: &Settings, through: &[&str]) -> Result<Process> {
     namespace.write(CONFIG, &settings.to_toml())?;
     let mut words: Vec<PathBuf> = through.iter().map(PathBuf::from).collect();
-    words.push(binary()?);
+    if through.is_empty() {
+        words.push(binary()?);
+    } else {
+        std::fs::copy(binary()?, namespace.path(COPY)).context("copying wgha")?;
+        words.push(COPY.into());
+    }
     words.extend(["run", "--config", CONFIG].map(PathBuf::from));
     let mut command: Command = namespace.command(&words[0]);
     command.args(&words[1..]);

@@ -141,7 +141,7 @@ fn outages(probes: &[Probe], since_ns: u64, now_ns: u64) -> Vec<Outage> {
     let mut found = Vec::new();
     let mut open: Option<Outage> = None;
     let mut last_answered = since_ns;
-    for probe in probes.iter().filter(|p| p.sent_ns + GRACE_NS < now_ns) {
+    for probe in probes.iter().filter(|p| p.answer.is_some() || p.sent_ns + GRACE_NS < now_ns) {
         match probe.answer {
             Some(answer) => {
                 if let Some(outage) = open.take() {

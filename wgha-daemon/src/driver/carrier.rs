@@ -91,7 +91,7 @@ impl Pending {
                 self.vip += 1;
                 self.held = false;
             }
-            Effect::RememberTunnel => {}
+            Effect::TendTunnel { .. } => {}
         }
     }
 
@@ -106,7 +106,7 @@ impl Pending {
                 self.vip_settled = done.at;
                 self.held = self.vip == 0 && done.effect == Effect::HoldVip && done.result.is_ok();
             }
-            Effect::RememberTunnel => {}
+            Effect::TendTunnel { .. } => {}
         }
     }
 
@@ -176,10 +176,10 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
         }
     }
 
-    /// Has the worker note the tunnel's addresses and routes while it is up.
-    pub fn remember_tunnel(&mut self) {
+    /// Has the worker note the tunnel's addresses and routes, or put them back.
+    pub fn tend_tunnel(&mut self, went_down: bool) {
         // Were the worker gone, the next effect would say so.
-        let _ = self.ask(Effect::RememberTunnel);
+        let _ = self.ask(Effect::TendTunnel { went_down });
     }
 
     fn ask(&mut self, effect: Effect) -> Option<Input> {

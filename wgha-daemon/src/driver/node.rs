@@ -237,9 +237,7 @@ impl Node {
         if let Err(e) = self.carrier.datapath.set_wireguard_port(state.listen_port) {
             self.carrier.take(Input::MapFailed(e), clock::now());
         }
-        if state.up {
-            self.carrier.remember_tunnel();
-        }
+        self.carrier.tend_tunnel(self.tunnel.went_down);
         if state != before {
             self.carrier.take(Input::TunnelChanged(state), clock::now());
         }

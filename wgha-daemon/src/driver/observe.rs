@@ -47,6 +47,8 @@ pub struct TunnelSeen {
     pub at: Timestamp,
     /// The interface, if it exists.
     pub link: Option<Link>,
+    /// The kernel has said that it was down, although it may be up again.
+    pub went_down: bool,
     /// What WireGuard says, or why it says nothing.
     pub facts: Option<Result<Facts, String>>,
 }
@@ -87,7 +89,7 @@ pub async fn tunnel(handle: &Handle, name: &str) -> Result<TunnelSeen, NetlinkEr
         Some(_) => Some(wireguard::facts(name).await.map_err(|e| e.to_string())),
         None => None,
     };
-    Ok(TunnelSeen { at, link, facts })
+    Ok(TunnelSeen { at, link, went_down: false, facts })
 }
 
 /// Watches the uplink until the driver has gone.
@@ -127,9 +129,11 @@ pub async fn watch_tunnel(
 ) {
     let mut index = None;
     let mut port = None;
+    let mut went_down = false;
     loop {
         match tunnel(&handle, &name).await {
-            Ok(found) => {
+            Ok(mut found) => {
+                found.went_down = std::mem::take(&mut went_down);
                 index = found.link.map(|l| l.index.0);
                 port = found.facts.as_ref().and_then(|f| f.as_ref().ok()).and_then(|f| f.listen_port);
                 if seen.send(Seen::Tunnel(found)).is_err() {
@@ -149,6 +153,10 @@ pub async fn watch_tunnel(
                 Ok(Look::UdpClosed(closed)) if Some(closed) == port => break,
                 Ok(look) if !concerns(&look, &name, index) => {}
                 Err(broadcast::error::RecvError::Closed) => return,
+                Ok(Look::Changed(Changed::Link { up, .. })) => {
+                    went_down |= !up;
+                    break;
+                }
                 Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => break,
             }
         }
@@ -158,7 +166,9 @@ pub async fn watch_tunnel(
 fn concerns(look: &Look, name: &str, index: Option<u32>) -> bool {
     match look {
         Look::Changed(Changed::Everything) | Look::Now => true,
-        Look::Changed(Changed::Link(i, n)) => Some(*i) == index || n.as_deref() == Some(name),
+        Look::Changed(Changed::Link { index: i, name: n, .. }) => {
+            Some(*i) == index || n.as_deref() == Some(name)
+        }
         Look::Changed(Changed::Address(i)) => Some(*i) == index,
         Look::UdpClosed(_) => false,
     }

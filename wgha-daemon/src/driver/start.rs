@@ -37,10 +37,9 @@ pub async fn start(config: Config) -> anyhow::Result<(Node, JoinHandle<()>)> {
     refuse_what_cannot_work(&config).await?;
     // The socket is also the lock: while another daemon answers on it, nothing is touched.
     let server = control::Server::bind(&config.paths.socket)?;
-    let handle = netlink::connect().context("rtnetlink")?;
     let looks = watch_kernel()?;
 
-    let mut worker = worker(&config, &handle);
+    let mut worker = worker(&config, connect()?);
     clear_away(&config, &mut worker).await?;
 
     let (mut programs, maps, ring) = Programs::load()?;
@@ -81,11 +80,16 @@ pub async fn start(config: Config) -> anyhow::Result<(Node, JoinHandle<()>)> {
         started: clock::now(),
         config,
     };
-    look_first(&mut node, &handle).await?;
-    let names = (node.config.uplink.interface.clone(), node.config.wireguard.clone());
-    tokio::spawn(observe::watch_uplink(handle.clone(), names.0, looks.subscribe(), found.clone()));
-    tokio::spawn(observe::watch_tunnel(handle, names.1, looks.subscribe(), found));
+    look_first(&mut node, &connect()?).await?;
+    let (uplink, tunnel) = (node.config.uplink.interface.clone(), node.config.wireguard.clone());
+    tokio::spawn(observe::watch_uplink(connect()?, uplink, looks.subscribe(), found.clone()));
+    tokio::spawn(observe::watch_tunnel(connect()?, tunnel, looks.subscribe(), found));
     Ok((node, tokio::spawn(server.serve(asking, followers))))
+}
+
+/// A connection for one task: the kernel refuses a second dump on a socket while one is under way (EBUSY).
+fn connect() -> anyhow::Result<rtnetlink::Handle> {
+    netlink::connect().context("rtnetlink")
 }
 
 async fn refuse_what_cannot_work(config: &Config) -> anyhow::Result<()> {
@@ -125,13 +129,13 @@ fn watch_kernel() -> anyhow::Result<broadcast::Sender<Look>> {
     Ok(looks)
 }
 
-fn worker(config: &Config, handle: &rtnetlink::Handle) -> Worker {
+fn worker(config: &Config, handle: rtnetlink::Handle) -> Worker {
     let state = config.paths.socket.with_file_name(format!("{}.tunnel", config.wireguard));
     Worker {
-        handle: handle.clone(),
         uplink: config.uplink.interface.clone(),
         vips: config.vrrp.virtual_addresses.clone(),
         tunnel: Tunnel::new(handle.clone(), &config.wireguard, state),
+        handle,
     }
 }
 

@@ -20,8 +20,11 @@ pub enum Effect {
     RaiseTunnel,
     /// wg1 down.
     LowerTunnel,
-    /// Note wg1's addresses and routes.
-    RememberTunnel,
+    /// Note wg1's addresses and routes, or put them back.
+    TendTunnel {
+        /// The kernel has said that it was down.
+        went_down: bool,
+    },
 }
 
 /// The end of an effect.
@@ -44,7 +47,7 @@ impl Done {
             Effect::ReleaseVip => Some(Input::VipReleased(self.result)),
             Effect::RaiseTunnel => Some(Input::TunnelRaised(self.result)),
             Effect::LowerTunnel => Some(Input::TunnelLowered(self.result)),
-            Effect::RememberTunnel => None,
+            Effect::TendTunnel { .. } => None,
         }
     }
 }
@@ -70,6 +73,9 @@ impl Worker {
     ) {
         while let Some(effect) = asked.recv().await {
             let result = self.carry_out(effect).await.map_err(|e| e.to_string());
+            if let (Effect::TendTunnel { .. }, Err(e)) = (effect, &result) {
+                tracing::warn!("the tunnel's addresses and routes: {e}"); // nobody waits for this one
+            }
             if done.send(Done { effect, result, at: clock::now() }).is_err() {
                 return;
             }
@@ -86,7 +92,7 @@ impl Worker {
             Effect::ReleaseVip => self.release_vips().await,
             Effect::RaiseTunnel => self.tunnel.raise().await,
             Effect::LowerTunnel => self.tunnel.lower().await,
-            Effect::RememberTunnel => self.tunnel.remember().await,
+            Effect::TendTunnel { went_down } => self.tunnel.tend(went_down).await,
         }
     }
 

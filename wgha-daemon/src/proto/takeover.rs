@@ -174,8 +174,9 @@ impl Machine {
         self.health_changed(now);
     }
 
+    /// On a node that does not serve. (One that takes over is about to raise it anyway.)
     fn lower_stray_tunnel(&mut self) {
-        if self.is_running() && self.group.tunnel.is_stray() {
+        if self.is_running() && self.state != State::Active && self.group.tunnel.is_stray() {
             self.lower_tunnel();
         }
     }

@@ -55,8 +55,9 @@ pub async fn list(handle: &Handle, index: IfIndex) -> Result<Vec<InterfaceAddres
 
 /// The same as netlink has them, to be put back later.
 pub(super) async fn messages(handle: &Handle, index: IfIndex) -> Result<Vec<AddressMessage>, NetlinkError> {
-    let dump = handle.address().get().set_link_index_filter(index.0).execute();
-    dump.try_collect().await.map_err(NetlinkError::refused("reading addresses"))
+    let mut request = handle.address().get();
+    request.message_mut().header.index = index.0;
+    request.execute().try_collect().await.map_err(NetlinkError::refused("reading addresses"))
 }
 
 fn parse(message: &AddressMessage) -> Option<InterfaceAddress> {

@@ -4,7 +4,10 @@ use std::io;
 
 use futures_util::StreamExt as _;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::{RouteNetlinkMessage, link::LinkAttribute};
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{LinkAttribute, LinkFlags},
+};
 use netlink_sys::{AsyncSocket as _, SocketAddr};
 use rtnetlink::{Handle, MulticastGroup};
 use tokio::sync::mpsc;
@@ -52,22 +55,37 @@ pub(crate) fn is_errno(error: &rtnetlink::Error, errno: i32) -> bool {
 /// A link or an address has changed; which one must be read anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changed {
-    /// The link of this index and name.
-    Link(u32, Option<String>),
+    /// A link.
+    Link {
+        /// Its index.
+        index: u32,
+        /// Its name.
+        name: Option<String>,
+        /// It was up when the kernel said so.
+        up: bool,
+    },
     /// An address of the link of this index.
     Address(u32),
     /// Notifications were lost: everything must be read anew.
     Everything,
 }
 
-/// Requests go through this.
+/// A connection for requests, with the kernel's strict checking: it filters dumps by interface itself.
+///
+/// One for each task: a second dump on a socket while one is under way is refused (EBUSY).
+///
+/// # Errors
+/// When no netlink socket can be made.
 pub fn connect() -> io::Result<Handle> {
-    let (connection, handle, _) = rtnetlink::new_connection()?;
+    let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()?;
     tokio::spawn(connection);
     Ok(handle)
 }
 
 /// Notifications of links and addresses, over a connection of their own: a dump in progress does not delay them.
+///
+/// # Errors
+/// When no netlink socket can be made.
 pub fn watch() -> io::Result<mpsc::UnboundedReceiver<Changed>> {
     let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
     let (mut connection, _handle, mut messages) = rtnetlink::new_multicast_connection(&groups)?;
@@ -97,7 +115,8 @@ fn changed((message, _): &(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)) -> 
                 LinkAttribute::IfName(name) => Some(name.clone()),
                 _ => None,
             });
-            Some(Changed::Link(link.header.index, name))
+            let (index, up) = (link.header.index, link.header.flags.contains(LinkFlags::Up));
+            Some(Changed::Link { index, name, up })
         }
         NetlinkPayload::InnerMessage(
             RouteNetlinkMessage::NewAddress(a) | RouteNetlinkMessage::DelAddress(a),

@@ -32,6 +32,8 @@ pub struct Tunnel {
     name: String,
     file: PathBuf,
     remembered: Option<Remembered>,
+    /// The link has not been down since it had all that is remembered.
+    intact: bool,
 }
 
 /// What an interface had while it was up.
@@ -48,29 +50,21 @@ impl Tunnel {
     #[must_use]
     pub fn new(handle: Handle, name: &str, file: PathBuf) -> Self {
         let remembered = fs::read_to_string(&file).ok().as_deref().and_then(Remembered::from_text);
-        Self { handle, name: name.to_owned(), file, remembered }
+        Self { handle, name: name.to_owned(), file, remembered, intact: true }
     }
 
-    /// Remembers addresses and routes, if the link is up.
+    /// Keeps up with what others do to the link: remembers what it has, and puts back what it has lost
+    /// when somebody set it down and up again. `went_down`: the kernel has said that it was down.
     ///
     /// # Errors
-    /// [`NetlinkError`] when the kernel refuses to list them.
-    pub async fn remember(&mut self) -> Result<(), NetlinkError> {
-        let Some(Link { index, up: true, .. }) = link::read(&self.handle, &self.name).await? else {
-            return Ok(());
-        };
-        let addresses = address::messages(&self.handle, index).await?;
-        let routes = self.routes(index).await?;
-        // A link that has gone down meanwhile has lost some of them already.
-        let still_up = link::read(&self.handle, &self.name).await?.is_some_and(|l| l.up && l.index == index);
-        let now = Remembered { index, addresses, routes };
-        if still_up && self.remembered.as_ref() != Some(&now) {
-            if let Err(e) = fs::write(&self.file, now.to_text(&self.name)) {
-                tracing::warn!(file = %self.file.display(), "addresses and routes of {} will be lost with this daemon: {e}", self.name);
-            }
-            self.remembered = Some(now);
+    /// [`NetlinkError`] when the kernel refuses.
+    pub async fn tend(&mut self, went_down: bool) -> Result<(), NetlinkError> {
+        let link = link::read(&self.handle, &self.name).await?;
+        self.intact &= !went_down && link.is_some_and(|l| l.up);
+        match link {
+            Some(Link { index, up: true, .. }) => self.put_back_and_remember(index).await,
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Sets the link down, after remembering what it has.
@@ -78,11 +72,12 @@ impl Tunnel {
     /// # Errors
     /// [`NetlinkError`] when the kernel refuses. A link that is gone is no error.
     pub async fn lower(&mut self) -> Result<(), NetlinkError> {
-        let remembered = self.remember().await;
+        let tended = self.tend(false).await;
         if let Some(Link { index, up: true, .. }) = link::read(&self.handle, &self.name).await? {
             link::set_up(&self.handle, &self.name, index, false).await?;
         }
-        remembered
+        self.intact = false;
+        tended
     }
 
     /// Sets the link up and puts back what it has lost.
@@ -93,10 +88,35 @@ impl Tunnel {
         let link = link::read(&self.handle, &self.name).await?;
         let link = link.ok_or_else(|| NetlinkError::NoInterface(self.name.clone()))?;
         if !link.up {
+            self.intact = false;
             link::set_up(&self.handle, &self.name, link.index, true).await?;
         }
-        self.put_back(link.index).await?;
-        self.remember().await
+        self.put_back_and_remember(link.index).await
+    }
+
+    async fn put_back_and_remember(&mut self, index: IfIndex) -> Result<(), NetlinkError> {
+        if !self.intact {
+            self.put_back(index).await?;
+        }
+        let addresses = address::messages(&self.handle, index).await?;
+        let routes = self.routes(index).await?;
+        // A link that has gone down meanwhile has lost some of them already.
+        self.intact = link::read(&self.handle, &self.name).await?.is_some_and(|l| l.up && l.index == index);
+        if self.intact {
+            self.remember(Remembered { index, addresses, routes });
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, now: Remembered) {
+        if self.remembered.as_ref() == Some(&now) {
+            return;
+        }
+        if let Err(e) = fs::write(&self.file, now.to_text(&self.name)) {
+            let file = self.file.display();
+            tracing::warn!(%file, "addresses and routes of {} will be lost with this daemon: {e}", self.name);
+        }
+        self.remembered = Some(now);
     }
 
     async fn put_back(&self, index: IfIndex) -> Result<(), NetlinkError> {
@@ -131,6 +151,7 @@ impl Tunnel {
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut query = RouteMessage::default();
             query.header.address_family = family;
+            query.attributes.push(RouteAttribute::Oif(index.0));
             let dump = self.handle.route().get(query).execute();
             let all: Vec<RouteMessage> =
                 dump.try_collect().await.map_err(NetlinkError::refused("reading routes"))?;
