@@ -96,6 +96,13 @@ fn the_shipped_example_is_the_seed() {
 }
 
 #[test]
+fn the_readme_shows_the_seed_too() {
+    let readme = include_str!("../../README.md");
+    let shown = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(parse(shown).unwrap(), seed());
+}
+
+#[test]
 fn what_is_not_written_has_its_default() {
     let least = r#"
         uplink.interface = "eno1"
