@@ -50,7 +50,9 @@ impl fmt::Display for Family {
 }
 
 /// An address in 16 bytes; IPv4 is mapped (`::ffff:a.b.c.d`). The key of the maps.
-#[repr(C)]
+///
+/// Aligned as the records of the maps are: the kernel half copies and compares it as two words.
+#[repr(C, align(8))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Address(pub [u8; 16]);
 

@@ -57,7 +57,7 @@ macro_rules! plain_old_data {
 
 plain_old_data! {
     crate::Address = 16,
-    UplinkConfig = 24,
+    UplinkConfig = 40,
     Lease = 24,
     Revoked = 32,
     AdvertStamp = 8,

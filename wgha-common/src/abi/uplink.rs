@@ -6,6 +6,8 @@ use crate::{Address, Family};
 pub struct UplinkConfig {
     /// The source of our own adverts: a link-local address, or the primary IPv4 address (RFC 9568 §5.1.1.1, §5.1.2.1).
     pub source: Address,
+    /// The VIP that WireGuard speaks from: a packet of another source is rewritten to it (I8). Unspecified: none.
+    pub vip: Address,
     /// UDP port of WireGuard in host order; 0: none, nothing is WireGuard.
     pub wireguard_port: u16,
     /// The VRID; 0: not configured yet, everything passes uncounted.
@@ -19,7 +21,16 @@ pub struct UplinkConfig {
 impl UplinkConfig {
     /// Whether the virtual router is of this family.
     #[must_use]
+    #[inline(always)]
     pub fn is_family(&self, family: Family) -> bool {
         self.family == family.version()
+    }
+
+    /// The VIP of this family, if there is one.
+    #[must_use]
+    #[inline(always)]
+    pub fn vip_of(&self, family: Family) -> Option<&Address> {
+        let there = self.vip != Address::UNSPECIFIED && self.vip.family() == family;
+        there.then_some(&self.vip)
     }
 }

@@ -7,6 +7,13 @@ use crate::{Address, Family};
 pub struct Sum(u32);
 
 impl Sum {
+    /// From the kernel's sum (`__wsum`), whose words are in the order of the machine (RFC 1071 §2 (B)).
+    #[must_use]
+    #[inline(always)]
+    pub const fn of_kernel(sum: u32) -> Self {
+        Self(u16::from_be(Self(sum).folded()) as u32)
+    }
+
     /// Adds one word.
     #[must_use]
     #[inline(always)]
@@ -75,6 +82,12 @@ mod tests {
         let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
         assert_eq!(Sum::default().bytes(&bytes).folded(), 0xddf2);
         assert!(Sum::default().bytes(&bytes).word(0x220d).is_right());
+    }
+
+    #[test]
+    fn the_kernel_sums_in_the_order_of_the_machine() {
+        let words = [0x0001u16, 0xf203, 0xf4f5, 0xf6f7].map(|word| u32::from(word.to_be()));
+        assert_eq!(Sum::of_kernel(words.iter().sum()).folded(), 0xddf2);
     }
 
     #[test]

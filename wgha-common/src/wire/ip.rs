@@ -33,6 +33,67 @@ pub const EXTENSION_LEN: usize = 8;
 /// The hop limit of what must not have crossed a router (RFC 5082).
 pub const HOP_LIMIT: u8 = 255;
 
+/// Bytes of an IPv4 header before its addresses.
+pub const IPV4_START_LEN: usize = 12;
+/// Bytes of an IPv6 header before its addresses.
+pub const IPV6_START_LEN: usize = 8;
+
+/// What both versions say of a packet before they name its addresses: enough to pass what is none of our business.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    /// What follows this header.
+    pub protocol: u8,
+    /// TTL, in IPv4.
+    pub hop_limit: u8,
+    /// Bytes of this header: 20..=60, or 40.
+    pub header_len: u8,
+    /// Bytes after this header.
+    pub payload_len: u16,
+    /// Whether more fragments follow (IPv4; IPv6 says it in an extension header).
+    pub more_fragments: bool,
+    /// Whether this is not the first fragment (likewise).
+    pub later_fragment: bool,
+}
+
+impl Start {
+    /// Of an IPv4 header, as [`Header::ipv4`] has it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn ipv4(b: &[u8; IPV4_START_LEN]) -> Option<Self> {
+        let header_len = (b[0] & 0x0f) * 4;
+        let total_len = be16(b, 2);
+        if b[0] >> 4 != 4 || header_len < 20 || total_len < header_len as u16 {
+            return None;
+        }
+        let fragment = be16(b, 6);
+        Some(Self {
+            protocol: b[9],
+            hop_limit: b[8],
+            header_len,
+            payload_len: total_len - header_len as u16,
+            more_fragments: fragment & 0x2000 != 0,
+            later_fragment: fragment & 0x1fff != 0,
+        })
+    }
+
+    /// Of an IPv6 header, as [`Header::ipv6`] has it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn ipv6(b: &[u8; IPV6_START_LEN]) -> Option<Self> {
+        if b[0] >> 4 != 6 {
+            return None;
+        }
+        Some(Self {
+            protocol: b[6],
+            hop_limit: b[7],
+            header_len: IPV6_LEN as u8,
+            payload_len: be16(b, 4),
+            more_fragments: false,
+            later_fragment: false,
+        })
+    }
+}
+
 /// What both versions say of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
@@ -65,22 +126,10 @@ impl Header {
     #[must_use]
     #[inline(always)]
     pub fn ipv4(b: &[u8; IPV4_LEN]) -> Option<Self> {
-        let header_len = (b[0] & 0x0f) * 4;
-        let total_len = be16(b, 2);
-        if b[0] >> 4 != 4 || header_len < 20 || total_len < header_len as u16 {
-            return None;
-        }
-        let fragment = be16(b, 6);
-        Some(Self {
-            source: Address::v4([b[12], b[13], b[14], b[15]]),
-            destination: Address::v4([b[16], b[17], b[18], b[19]]),
-            protocol: b[9],
-            hop_limit: b[8],
-            header_len,
-            payload_len: total_len - header_len as u16,
-            more_fragments: fragment & 0x2000 != 0,
-            later_fragment: fragment & 0x1fff != 0,
-        })
+        let (start, _) = b.split_first_chunk()?;
+        let source = Address::v4([b[12], b[13], b[14], b[15]]);
+        let destination = Address::v4([b[16], b[17], b[18], b[19]]);
+        Some(Self::of(Start::ipv4(start)?, source, destination))
     }
 
     /// Reads an IPv6 header.
@@ -93,23 +142,26 @@ impl Header {
     #[must_use]
     #[inline(always)]
     pub fn ipv6(b: &[u8; IPV6_LEN]) -> Option<Self> {
-        if b[0] >> 4 != 6 {
-            return None;
-        }
+        let (start, _) = b.split_first_chunk()?;
         let mut source = [0; 16];
         let mut destination = [0; 16];
         source.copy_from_slice(&b[8..24]);
         destination.copy_from_slice(&b[24..40]);
-        Some(Self {
-            source: Address::v6(source),
-            destination: Address::v6(destination),
-            protocol: b[6],
-            hop_limit: b[7],
-            header_len: 40,
-            payload_len: be16(b, 4),
-            more_fragments: false,
-            later_fragment: false,
-        })
+        Some(Self::of(Start::ipv6(start)?, Address::v6(source), Address::v6(destination)))
+    }
+
+    #[inline(always)]
+    const fn of(start: Start, source: Address, destination: Address) -> Self {
+        Self {
+            source,
+            destination,
+            protocol: start.protocol,
+            hop_limit: start.hop_limit,
+            header_len: start.header_len,
+            payload_len: start.payload_len,
+            more_fragments: start.more_fragments,
+            later_fragment: start.later_fragment,
+        }
     }
 
     /// Bytes that [`Header::emit`] writes.

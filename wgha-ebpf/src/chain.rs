@@ -1,0 +1,207 @@
+//! The header chain of an IP packet, walked to what it carries.
+
+use wgha_common::{
+    Address, Family,
+    wire::{
+        ethernet,
+        ip::{self, EXTENSION_LEN, FRAGMENT_LEN, IPV4_START_LEN, IPV6_START_LEN, protocol},
+    },
+};
+
+use crate::{frame, packet::Packet};
+
+/// Where nearly every packet has its IP header, its addresses, and what it carries: no tag, no option, no extension header.
+const IP: usize = ethernet::HEADER_LEN;
+const IPV4_SOURCE: usize = IP + IPV4_START_LEN;
+const IPV6_SOURCE: usize = IP + IPV6_START_LEN;
+const IPV4_PAYLOAD: usize = IP + ip::IPV4_LEN;
+const IPV6_PAYLOAD: usize = IP + ip::IPV6_LEN;
+
+/// How many extension headers are walked: more than any sender has a use for.
+const MAX_EXTENSIONS: usize = 6;
+
+/// Which part of a packet this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// The first fragment: the header of what it carries is here.
+    First,
+    /// A later one: it cannot be told what it belongs to.
+    Later,
+}
+
+/// Where the chain ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Carried {
+    /// The IP version.
+    pub family: Family,
+    /// Where the IP header begins.
+    ip_at: usize,
+    /// What is carried.
+    pub protocol: u8,
+    /// Hop limit or TTL.
+    pub hop_limit: u8,
+    /// Where it begins. Of a later fragment: no header is there.
+    pub at: usize,
+    /// How many bytes it has by the IP header: the frame may be padded, or cut short.
+    pub len: usize,
+    /// Which part it is.
+    pub part: Part,
+}
+
+/// The chain is cut short or contradicts itself, or it is too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unparsed;
+
+/// Walks the chain that begins behind the Ethernet header. `None`: it is not IP.
+#[inline(always)]
+pub fn walk<P: Packet>(packet: &P, payload: frame::Payload) -> Option<Result<Carried, Unparsed>> {
+    match payload.ethertype {
+        ethernet::IPV4 => Some(ipv4(packet, payload.at).ok_or(Unparsed)),
+        ethernet::IPV6 => Some(ipv6(packet, payload.at).ok_or(Unparsed)),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn ipv4<P: Packet>(packet: &P, at: usize) -> Option<Carried> {
+    let start = ip::Start::ipv4(&ip_start::<P, IPV4_START_LEN>(packet, at)?)?;
+    let part = match (start.later_fragment, start.more_fragments) {
+        (true, _) => Part::Later,
+        (false, true) => Part::First,
+        (false, false) => Part::Whole,
+    };
+    Some(Carried::behind(at, Family::V4, &start, part))
+}
+
+#[inline(always)]
+fn ipv6<P: Packet>(packet: &P, at: usize) -> Option<Carried> {
+    let start = ip::Start::ipv6(&ip_start::<P, IPV6_START_LEN>(packet, at)?)?;
+    let mut carried = Carried::behind(at, Family::V6, &start, Part::Whole);
+    for _ in 0..MAX_EXTENSIONS {
+        if !is_extension(carried.protocol) {
+            return Some(carried);
+        }
+        carried.skip_extension(packet)?;
+        if carried.part == Part::Later {
+            return Some(carried);
+        }
+    }
+    (!is_extension(carried.protocol)).then_some(carried)
+}
+
+#[inline(always)]
+fn ip_start<P: Packet, const N: usize>(packet: &P, at: usize) -> Option<[u8; N]> {
+    if at == IP { packet.fixed::<IP, N>() } else { packet.load(at) }
+}
+
+#[inline(always)]
+const fn is_extension(p: u8) -> bool {
+    matches!(p, protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS | protocol::FRAGMENT)
+}
+
+impl Carried {
+    #[inline(always)]
+    fn behind(ip_at: usize, family: Family, start: &ip::Start, part: Part) -> Self {
+        Self {
+            family,
+            ip_at,
+            protocol: start.protocol,
+            hop_limit: start.hop_limit,
+            at: ip_at + start.header_len as usize,
+            len: start.payload_len as usize,
+            part,
+        }
+    }
+
+    #[inline(always)]
+    fn skip_extension<P: Packet>(&mut self, packet: &P) -> Option<()> {
+        let len = if self.protocol == protocol::FRAGMENT {
+            let fragment = ip::Fragment::parse(&packet.load::<FRAGMENT_LEN>(self.at)?);
+            self.protocol = fragment.protocol;
+            // Neither later nor with more to come: an atomic fragment is a whole packet (RFC 6946).
+            match (fragment.later, fragment.more) {
+                (true, _) => self.part = Part::Later,
+                (false, true) => self.part = Part::First,
+                (false, false) => {}
+            }
+            FRAGMENT_LEN
+        } else {
+            let (next, len) = ip::extension(&packet.load::<EXTENSION_LEN>(self.at)?);
+            self.protocol = next;
+            len
+        };
+        self.len = self.len.checked_sub(len)?;
+        self.at += len;
+        Some(())
+    }
+
+    /// Where the IP header begins.
+    #[inline(always)]
+    pub const fn ip_at(&self) -> usize {
+        self.ip_at
+    }
+
+    /// Where the source address stands.
+    #[inline(always)]
+    pub const fn source_at(&self) -> usize {
+        match self.family {
+            Family::V4 => self.ip_at + IPV4_START_LEN,
+            Family::V6 => self.ip_at + IPV6_START_LEN,
+        }
+    }
+
+    /// From whom.
+    #[inline(always)]
+    pub fn source<P: Packet>(&self, packet: &P) -> Option<Address> {
+        match self.source_at() {
+            IPV4_SOURCE if matches!(self.family, Family::V4) => {
+                packet.fixed::<IPV4_SOURCE, 4>().map(Address::v4)
+            }
+            IPV6_SOURCE if matches!(self.family, Family::V6) => {
+                packet.fixed::<IPV6_SOURCE, 16>().map(Address::v6)
+            }
+            at => self.address(packet, at),
+        }
+    }
+
+    /// To whom.
+    #[inline(always)]
+    pub fn destination<P: Packet>(&self, packet: &P) -> Option<Address> {
+        self.address(packet, self.source_at() + self.family.address_len())
+    }
+
+    #[inline(always)]
+    fn address<P: Packet>(&self, packet: &P, at: usize) -> Option<Address> {
+        match self.family {
+            Family::V4 => packet.load(at).map(Address::v4),
+            Family::V6 => packet.load(at).map(Address::v6),
+        }
+    }
+
+    /// The first `N` bytes of what is carried: they must be there by the IP header and in the frame.
+    #[inline(always)]
+    pub fn load<P: Packet, const N: usize>(&self, packet: &P) -> Option<[u8; N]> {
+        if self.len < N {
+            return None;
+        }
+        match self.at {
+            IPV4_PAYLOAD => packet.fixed::<IPV4_PAYLOAD, N>(),
+            IPV6_PAYLOAD => packet.fixed::<IPV6_PAYLOAD, N>(),
+            at => packet.load(at),
+        }
+    }
+
+    /// Bytes of the frame, without padding.
+    #[inline(always)]
+    pub const fn frame_len(&self) -> usize {
+        self.at + self.len
+    }
+
+    /// Whether the frame holds all that the IP header promises.
+    #[inline(always)]
+    pub fn is_complete<P: Packet>(&self, packet: &P) -> bool {
+        packet.holds(self.frame_len())
+    }
+}

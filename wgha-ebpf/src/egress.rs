@@ -1,0 +1,163 @@
+//! What goes out, through TC.
+
+use wgha_common::{
+    Family,
+    abi::{Counter, Direction, Role, UplinkConfig},
+    wire::{ethernet, ip::protocol, udp},
+};
+
+use crate::{
+    advert,
+    chain::{self, Carried, Part, Unparsed},
+    clock::Clock,
+    fence,
+    frame::{self, Foreign},
+    maps, neighbour,
+    packet::Skb,
+    verdict::Verdict,
+    wireguard,
+};
+
+/// Where an IPv4 header has its checksum.
+const IPV4_CHECKSUM: usize = 10;
+
+/// What becomes of a packet that goes out.
+#[inline(always)]
+pub fn verdict(packet: &Skb<'_>) -> Verdict {
+    let Some(uplink) = maps::uplink() else {
+        return Verdict::Pass;
+    };
+    let payload = match frame::payload(packet) {
+        Ok(payload) => payload,
+        Err(Foreign::Vlan) => return Verdict::Count(Counter::VlanPassed),
+        Err(Foreign::Short) => return Verdict::Pass,
+    };
+    match chain::walk(packet, payload) {
+        Some(Ok(carried)) => of_carried(packet, uplink, &carried),
+        Some(Err(Unparsed)) => Verdict::Count(Counter::Unparsed),
+        None if payload.ethertype == ethernet::ARP => arp(packet, payload.at),
+        None => Verdict::Pass,
+    }
+}
+
+#[inline(always)]
+fn of_carried(packet: &Skb<'_>, uplink: &UplinkConfig, carried: &Carried) -> Verdict {
+    if carried.part == Part::Later {
+        return later_fragment(packet, carried);
+    }
+    match carried.protocol {
+        protocol::UDP => udp(packet, uplink, carried),
+        protocol::VRRP => advert(packet, uplink, carried),
+        protocol::ICMPV6 => icmpv6(packet, carried),
+        _ => Verdict::Pass,
+    }
+}
+
+#[inline(always)]
+fn later_fragment(packet: &Skb<'_>, carried: &Carried) -> Verdict {
+    let from_vip = carried.source(packet).is_some_and(|source| maps::is_vip(&source));
+    if from_vip && !fence::serves(Clock::Exact) {
+        return Verdict::Drop(Counter::FragmentFenced);
+    }
+    Verdict::Count(Counter::FragmentPassed)
+}
+
+/// Ours leave as the map says; those of another program on this host are its own affair.
+#[inline(always)]
+fn advert(packet: &Skb<'_>, uplink: &UplinkConfig, carried: &Carried) -> Verdict {
+    let is_ours = uplink.is_family(carried.family)
+        && carried.load::<_, 2>(packet).is_some_and(|[_, vrid]| vrid == uplink.vrid)
+        && carried.source(packet).is_some_and(|source| source == uplink.source);
+    if !is_ours {
+        return Verdict::Pass;
+    }
+    let Some(stamp) = maps::advert_stamp() else {
+        return Verdict::Drop(Counter::AdvertFenced);
+    };
+    if stamp.priority > 0 && !fence::gives(Role::Claiming, Clock::Exact) {
+        return Verdict::Drop(Counter::AdvertFenced);
+    }
+    match advert::stamp(packet, uplink, carried, &stamp) {
+        Ok(()) => Verdict::Count(Counter::AdvertSent),
+        Err(fault) => Verdict::Drop(fault),
+    }
+}
+
+#[inline(always)]
+fn udp(packet: &Skb<'_>, uplink: &UplinkConfig, carried: &Carried) -> Verdict {
+    let Some(udp) = wireguard::header(packet, carried) else {
+        return Verdict::Pass;
+    };
+    if uplink.wireguard_port == 0 || udp.source != uplink.wireguard_port {
+        return Verdict::Pass;
+    }
+    if !fence::serves(Clock::Coarse) {
+        return Verdict::Drop(Counter::WireguardOutFenced);
+    }
+    let verdict = match pin_source(packet, uplink, carried) {
+        Some(Source::Vip) => Verdict::Pass,
+        Some(Source::Rewritten) => Verdict::Count(Counter::WireguardPinned),
+        None => return Verdict::Drop(Counter::WireguardNoVip),
+    };
+    wireguard::count(packet, carried, &udp, Direction::Egress);
+    verdict
+}
+
+/// Where a WireGuard packet comes from, after [`pin_source`].
+enum Source {
+    Vip,
+    Rewritten,
+}
+
+/// I8: the WireGuard port speaks from the VIP or not at all.
+#[inline(always)]
+fn pin_source(packet: &Skb<'_>, uplink: &UplinkConfig, carried: &Carried) -> Option<Source> {
+    let vip = uplink.vip_of(carried.family)?;
+    let source = carried.source(packet)?;
+    if source == *vip || maps::is_vip(&source) {
+        return Some(Source::Vip);
+    }
+    // The other fragments have left with another source, or will.
+    if carried.part != Part::Whole {
+        return None;
+    }
+    let checksum_at = carried.at + udp::CHECKSUM_OFFSET;
+    match carried.family {
+        Family::V4 => {
+            let (old, new) = (source.v4_bytes(), vip.v4_bytes());
+            packet.mend_udp_checksum(checksum_at, &old, &new)?;
+            packet.mend_ipv4_checksum(carried.ip_at() + IPV4_CHECKSUM, old, new)?;
+            packet.store(carried.source_at(), &new)?;
+        }
+        Family::V6 => {
+            packet.mend_udp_checksum(checksum_at, &source.0, &vip.0)?;
+            packet.store(carried.source_at(), &vip.0)?;
+        }
+    }
+    Some(Source::Rewritten)
+}
+
+/// Neighbour messages about the VIP, and those from it.
+#[inline(always)]
+fn icmpv6(packet: &Skb<'_>, carried: &Carried) -> Verdict {
+    let Some(target) = neighbour::target(packet, carried) else {
+        return Verdict::Pass;
+    };
+    if maps::is_vip(&target) || carried.source(packet).is_some_and(|source| maps::is_vip(&source)) {
+        return fenced();
+    }
+    Verdict::Pass
+}
+
+#[inline(always)]
+fn arp(packet: &Skb<'_>, at: usize) -> Verdict {
+    match neighbour::arp(packet, at) {
+        Some(arp) if maps::is_vip(&arp.sender) => fenced(),
+        _ => Verdict::Pass,
+    }
+}
+
+#[inline(always)]
+fn fenced() -> Verdict {
+    if fence::serves(Clock::Exact) { Verdict::Pass } else { Verdict::Drop(Counter::NeighbourOutFenced) }
+}

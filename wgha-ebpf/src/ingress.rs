@@ -1,0 +1,98 @@
+//! What comes in, through XDP or TC.
+
+use wgha_common::{
+    abi::{Counter, Direction, UplinkConfig},
+    wire::{ethernet, ip::protocol},
+};
+
+use crate::{
+    advert,
+    chain::{self, Carried, Part, Unparsed},
+    clock::Clock,
+    fence,
+    frame::{self, Foreign},
+    maps, neighbour,
+    packet::Packet,
+    verdict::Verdict,
+    wireguard,
+};
+
+/// What becomes of a packet that comes in.
+#[inline(always)]
+pub fn verdict<P: Packet>(packet: &P) -> Verdict {
+    let Some(uplink) = maps::uplink() else {
+        return Verdict::Pass;
+    };
+    let payload = match frame::payload(packet) {
+        Ok(payload) => payload,
+        Err(Foreign::Vlan) => return Verdict::Count(Counter::VlanPassed),
+        Err(Foreign::Short) => return Verdict::Pass,
+    };
+    match chain::walk(packet, payload) {
+        Some(Ok(carried)) => of_carried(packet, uplink, &carried),
+        Some(Err(Unparsed)) => Verdict::Count(Counter::Unparsed),
+        None if payload.ethertype == ethernet::ARP => arp(packet, payload.at),
+        None => Verdict::Pass,
+    }
+}
+
+#[inline(always)]
+fn of_carried<P: Packet>(packet: &P, uplink: &UplinkConfig, carried: &Carried) -> Verdict {
+    if carried.part == Part::Later {
+        return later_fragment(packet, carried);
+    }
+    match carried.protocol {
+        protocol::UDP => udp(packet, uplink, carried),
+        protocol::VRRP => advert::heard(packet, uplink, carried),
+        protocol::ICMPV6 => icmpv6(packet, carried),
+        _ => Verdict::Pass,
+    }
+}
+
+#[inline(always)]
+fn later_fragment<P: Packet>(packet: &P, carried: &Carried) -> Verdict {
+    let to_vip = carried.destination(packet).is_some_and(|destination| maps::is_vip(&destination));
+    if to_vip && !fence::serves(Clock::Exact) {
+        return Verdict::Drop(Counter::FragmentFenced);
+    }
+    match carried.protocol {
+        protocol::VRRP => Verdict::Count(Counter::AdvertFragment),
+        _ => Verdict::Count(Counter::FragmentPassed),
+    }
+}
+
+#[inline(always)]
+fn udp<P: Packet>(packet: &P, uplink: &UplinkConfig, carried: &Carried) -> Verdict {
+    let Some(udp) = wireguard::header(packet, carried) else {
+        return Verdict::Pass;
+    };
+    if uplink.wireguard_port == 0 || udp.destination != uplink.wireguard_port {
+        return Verdict::Pass;
+    }
+    if !fence::serves(Clock::Coarse) {
+        return Verdict::Drop(Counter::WireguardInFenced);
+    }
+    wireguard::count(packet, carried, &udp, Direction::Ingress);
+    Verdict::Pass
+}
+
+#[inline(always)]
+fn icmpv6<P: Packet>(packet: &P, carried: &Carried) -> Verdict {
+    match neighbour::heard(packet, carried) {
+        Some(target) if maps::is_vip(&target) => fenced(),
+        _ => Verdict::Pass,
+    }
+}
+
+#[inline(always)]
+fn arp<P: Packet>(packet: &P, at: usize) -> Verdict {
+    match neighbour::arp(packet, at) {
+        Some(arp) if maps::is_vip(&arp.target) || maps::is_vip(&arp.sender) => fenced(),
+        _ => Verdict::Pass,
+    }
+}
+
+#[inline(always)]
+fn fenced() -> Verdict {
+    if fence::serves(Clock::Exact) { Verdict::Pass } else { Verdict::Drop(Counter::NeighbourInFenced) }
+}

@@ -1,0 +1,162 @@
+//! The maps, each with its one writer (I9), and the few ways in which they are read and written here.
+
+#![expect(unsafe_code, reason = "the map macro exports by name, and map values are shared memory")]
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use wgha_common::{
+    Address,
+    abi::{
+        AdvertSeen, AdvertStamp, Counter, Direction, EVENTS_BYTES, Event, EventKind, Lease, MAX_ROUTERS,
+        MAX_VIPS, Revoked, Rung, TRAFFIC_ENTRIES, Traffic, UplinkConfig, traffic_index,
+    },
+    wire::wireguard::MessageType,
+};
+
+use crate::verdict::Verdict;
+
+/// Writer: daemon. Reader: here.
+#[map]
+static UPLINK: Array<UplinkConfig> = Array::with_max_entries(1, 0);
+
+/// Writer: daemon. Reader: here.
+#[map]
+static VIPS: HashMap<Address, u8> = HashMap::with_max_entries(MAX_VIPS, 0);
+
+/// Writer: daemon. Reader: here.
+#[map]
+static LEASE: Array<Lease> = Array::with_max_entries(1, 0);
+
+/// Writer: daemon. Reader: here.
+#[map]
+static ADVERT: Array<AdvertStamp> = Array::with_max_entries(1, 0);
+
+/// Writer: here. Readers: daemon, here.
+#[map]
+static REVOKED: Array<Revoked> = Array::with_max_entries(1, 0);
+
+/// Writer: here. Reader: daemon.
+#[map]
+static ROUTERS: LruHashMap<Address, AdvertSeen> = LruHashMap::with_max_entries(MAX_ROUTERS, 0);
+
+/// Writer: here. Reader: daemon.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
+
+/// Writer: here. Readers: daemon, here.
+#[map]
+static RUNG: Array<Rung> = Array::with_max_entries(EventKind::COUNT, 0);
+
+/// Writer: here. Reader: daemon.
+#[map]
+static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
+
+/// Writer: here. Reader: daemon.
+#[map]
+static TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(TRAFFIC_ENTRIES, 0);
+
+/// What is ours on this link; `None` until the daemon has said so.
+#[inline(always)]
+pub fn uplink() -> Option<&'static UplinkConfig> {
+    UPLINK.get(0).filter(|uplink| uplink.vrid != 0)
+}
+
+/// Whether the fence guards `address`.
+#[inline(always)]
+pub fn is_vip(address: &Address) -> bool {
+    VIPS.get_ptr(address).is_some()
+}
+
+/// What the next advert says.
+#[inline(always)]
+pub fn advert_stamp() -> Option<AdvertStamp> {
+    ADVERT.get(0).copied()
+}
+
+/// The lease, read once: the daemon may be writing it.
+#[inline(always)]
+pub fn lease() -> Option<Lease> {
+    // SAFETY: the kernel keeps the element where it is, and every bit pattern is a `Lease`.
+    LEASE.get_ptr(0).map(|lease| unsafe { lease.read_volatile() })
+}
+
+/// The newest epoch that is over.
+#[inline(always)]
+pub fn revoked_epoch() -> Option<u64> {
+    // SAFETY: the kernel keeps the element where it is.
+    REVOKED.get_ptr(0).map(|revoked| unsafe { (&raw const (*revoked).epoch).read_volatile() })
+}
+
+/// Ends every lease up to this epoch for good.
+#[inline(always)]
+pub fn revoke(revoked: &Revoked) {
+    if let Some(slot) = REVOKED.get_ptr_mut(0) {
+        // SAFETY: the kernel keeps the element where it is. The epoch comes last: who sees it also sees the rest.
+        unsafe {
+            (&raw mut (*slot).at).write_volatile(revoked.at);
+            (&raw mut (*slot).by).write_volatile(revoked.by);
+            (&raw mut (*slot).epoch).write_volatile(revoked.epoch);
+        }
+    }
+}
+
+/// Notes an advert and returns what was known of its router before.
+#[inline(always)]
+pub fn remember(source: &Address, seen: &AdvertSeen) -> Option<AdvertSeen> {
+    let Some(entry) = ROUTERS.get_ptr_mut(source) else {
+        // When the map has no room for it, the next advert finds no entry either, and rings again.
+        let _ = ROUTERS.insert(source, AdvertSeen { adverts: 1, ..*seen }, 0);
+        return None;
+    };
+    // SAFETY: an entry that is evicted meanwhile stays readable and writable until this program ends.
+    // Two adverts of one router on two CPUs may mix; both are valid, and the next one mends it.
+    unsafe {
+        let before = *entry;
+        *entry = AdvertSeen { adverts: before.adverts + 1, ..*seen };
+        Some(before)
+    }
+}
+
+/// When events of a kind rang.
+#[inline(always)]
+pub fn rung(kind: EventKind) -> Option<&'static mut Rung> {
+    // SAFETY: the kernel keeps the element where it is; a race between CPUs costs one count or one wake-up.
+    RUNG.get_ptr_mut(kind as u32).map(|rung| unsafe { &mut *rung })
+}
+
+/// Wakes the daemon. `false`: the ring is full.
+#[inline(always)]
+pub fn ring(event: &Event) -> bool {
+    EVENTS.output::<Event>(event, 0).is_ok()
+}
+
+/// Counts one.
+#[inline(always)]
+pub fn count(counter: Counter) {
+    if let Some(slot) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: the element is this CPU's own.
+        unsafe { *slot += 1 }
+    }
+}
+
+/// Counts what a verdict says.
+#[inline(always)]
+pub fn count_verdict(verdict: Verdict) {
+    if let Some(counter) = verdict.counter() {
+        count(counter);
+    }
+}
+
+/// Counts WireGuard traffic that passes.
+#[inline(always)]
+pub fn count_traffic(direction: Direction, message: MessageType, packets: u64, bytes: u64) {
+    if let Some(slot) = TRAFFIC.get_ptr_mut(traffic_index(direction, message)) {
+        // SAFETY: the element is this CPU's own.
+        unsafe {
+            (*slot).packets += packets;
+            (*slot).bytes += bytes;
+        }
+    }
+}

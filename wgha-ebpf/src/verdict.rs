@@ -1,0 +1,142 @@
+//! From what was found to what is done about it. Plain Rust: the tables are tested on the host.
+
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
+use wgha_common::{
+    abi::{AdvertSeen, Counter, EventKind, RING_PAUSE_NANOS, Rung},
+    wire::vrrp::HeaderError,
+};
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It passes; there is nothing to say about it.
+    Pass,
+    /// It passes and is counted.
+    Count(Counter),
+    /// It is dropped and counted: nothing is dropped without a reason that can be read.
+    Drop(Counter),
+}
+
+impl Verdict {
+    /// Why.
+    #[inline(always)]
+    pub const fn counter(self) -> Option<Counter> {
+        match self {
+            Self::Pass => None,
+            Self::Count(counter) | Self::Drop(counter) => Some(counter),
+        }
+    }
+
+    /// As XDP wants it.
+    #[inline(always)]
+    pub const fn xdp(self) -> u32 {
+        match self {
+            Self::Pass | Self::Count(_) => xdp_action::XDP_PASS,
+            Self::Drop(_) => xdp_action::XDP_DROP,
+        }
+    }
+
+    /// As TC wants it. "Unspecified" lets the programs after ours have their say; `TC_ACT_OK` would skip them.
+    #[inline(always)]
+    pub const fn tc(self) -> i32 {
+        match self {
+            Self::Pass | Self::Count(_) => TC_ACT_UNSPEC,
+            Self::Drop(_) => TC_ACT_SHOT,
+        }
+    }
+}
+
+/// How a bad advert header is counted. A VRID of 0 is nobody's.
+#[inline(always)]
+pub const fn header_fault(error: HeaderError) -> Counter {
+    match error {
+        HeaderError::Version => Counter::AdvertBadVersion,
+        HeaderError::Type => Counter::AdvertBadType,
+        HeaderError::Vrid => Counter::AdvertOtherVrid,
+        HeaderError::NoAddress => Counter::AdvertNoAddress,
+        HeaderError::Interval => Counter::AdvertBadInterval,
+    }
+}
+
+/// What an advert changes in what is known of its router, if it changes anything.
+///
+/// A router that resigned is forgotten: its next claim is that of a new one. One that resigns again changes nothing.
+#[inline(always)]
+pub const fn change(before: Option<&AdvertSeen>, priority: u8, interval: u16) -> Option<EventKind> {
+    match (before, priority) {
+        (Some(before), 0) if before.priority == 0 => None,
+        (_, 0) => Some(EventKind::Resigned),
+        (None, _) => Some(EventKind::NewRouter),
+        (Some(before), _) if before.priority == 0 => Some(EventKind::NewRouter),
+        (Some(before), _) if before.priority != priority || before.interval != interval => {
+            Some(EventKind::ChangedRouter)
+        }
+        _ => None,
+    }
+}
+
+/// Whether an event of this kind may wake the daemon at `now`. Only those that a stranger can repeat at will must pause.
+#[inline(always)]
+pub const fn may_ring(kind: EventKind, last: &Rung, now: u64) -> bool {
+    let pauses = matches!(kind, EventKind::Rival | EventKind::Malformed);
+    !pauses || last.at == 0 || now.saturating_sub(last.at) >= RING_PAUSE_NANOS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_drop_drops() {
+        let counter = Counter::Unparsed;
+        for (verdict, xdp, tc, counted) in [
+            (Verdict::Pass, 2, -1, None),
+            (Verdict::Count(counter), 2, -1, Some(counter)),
+            (Verdict::Drop(counter), 1, 2, Some(counter)),
+        ] {
+            assert_eq!((verdict.xdp(), verdict.tc(), verdict.counter()), (xdp, tc, counted), "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn what_changes_a_router() {
+        let seen = |priority, interval| AdvertSeen { priority, interval, ..AdvertSeen::default() };
+        for (before, priority, interval, want) in [
+            (None, 100, 10, Some(EventKind::NewRouter)),
+            (None, 0, 10, Some(EventKind::Resigned)),
+            (Some(seen(100, 10)), 100, 10, None),
+            (Some(seen(100, 10)), 101, 10, Some(EventKind::ChangedRouter)),
+            (Some(seen(100, 10)), 100, 11, Some(EventKind::ChangedRouter)),
+            (Some(seen(100, 10)), 0, 10, Some(EventKind::Resigned)),
+            (Some(seen(0, 10)), 0, 10, None),
+            (Some(seen(0, 10)), 100, 10, Some(EventKind::NewRouter)),
+        ] {
+            assert_eq!(
+                change(before.as_ref(), priority, interval),
+                want,
+                "{before:?} then {priority} {interval}"
+            );
+        }
+    }
+
+    #[test]
+    fn floods_pause_and_changes_do_not() {
+        let last = Rung { at: 1000, suppressed: 0 };
+        let soon = 1000 + RING_PAUSE_NANOS - 1;
+        for kind in EventKind::ALL {
+            let pauses = matches!(kind, EventKind::Rival | EventKind::Malformed);
+            assert_eq!(may_ring(kind, &last, soon), !pauses, "{}", kind.name());
+            assert!(may_ring(kind, &last, soon + 1), "{}", kind.name());
+            assert!(may_ring(kind, &Rung::default(), 1), "{}: the first", kind.name());
+        }
+    }
+
+    #[test]
+    fn every_header_error_has_its_own_counter() {
+        use HeaderError::*;
+        let faults = [Version, Type, Vrid, NoAddress, Interval].map(header_fault);
+        for (i, fault) in faults.iter().enumerate() {
+            assert!(!faults[..i].contains(fault), "{}", fault.name());
+        }
+    }
+}
