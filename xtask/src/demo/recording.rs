@@ -60,15 +60,14 @@ pub struct Fault {
 
 impl Event {
     /// From a line of `wgha events --json`.
-    pub fn read(node: Which, line: &Value) -> Option<Self> {
+    ///
+    /// `names` has the addresses of the servers, which people do not know by heart.
+    pub fn read(node: Which, line: &Value, names: &[(String, Which)]) -> Option<Self> {
         let text = |key: &str| Some(line[key].as_str()?.to_owned());
-        Some(Self {
-            at_ns: line["at_ns"].as_u64()?,
-            node,
-            kind: text("kind")?,
-            what: text("what")?,
-            detail: text("detail").unwrap_or_default(),
-        })
+        let detail = text("detail").unwrap_or_default();
+        let detail =
+            names.iter().fold(detail, |told, (address, name)| told.replace(address, &name.to_string()));
+        Some(Self { at_ns: line["at_ns"].as_u64()?, node, kind: text("kind")?, what: text("what")?, detail })
     }
 
     /// Whether it is this one.
@@ -111,6 +110,14 @@ impl Recording {
     pub fn roles(&self, node: Which) -> Vec<(u64, &str)> {
         let changes = self.events.iter().filter(|e| e.node == node && matches!(&*e.kind, "role" | "process"));
         changes.map(|e| (e.at_ns, e.what.as_str())).collect()
+    }
+
+    /// Whether a server was cut off at this time: what it did then, nobody saw.
+    pub fn is_cut_off(&self, node: Which, at_ns: u64) -> bool {
+        self.roles(node)
+            .into_iter()
+            .rfind(|(since, _)| *since < at_ns)
+            .is_some_and(|(_, role)| role == "cut off")
     }
 
     /// The raw data.

@@ -22,12 +22,13 @@ const BETWEEN: Duration = Duration::from_millis(6500);
 struct Step {
     title: &'static str,
     expected: Which,
-    act: fn(&mut Stage) -> Result<()>,
+    /// Does it, and returns when it began to.
+    act: fn(&mut Stage) -> Result<u64>,
 }
 
 const STEPS: [Step; 6] = [
-    Step { title: "wg1 set down on A", expected: B, act: |s| s.topology.a.tunnel.set(false) },
-    Step { title: "wg1 set up on A", expected: A, act: |s| s.topology.a.tunnel.set(true) },
+    Step { title: "wg1 set down on A", expected: B, act: |s| s.set_tunnel_of_a(false) },
+    Step { title: "wg1 set up on A", expected: A, act: |s| s.set_tunnel_of_a(true) },
     Step { title: "A crashes (its link goes dead)", expected: B, act: Stage::cut_a },
     Step { title: "A is back", expected: A, act: Stage::mend_a },
     Step { title: "planned stop of A (SIGTERM)", expected: B, act: Stage::stop_a },
@@ -58,8 +59,7 @@ pub fn play(stage: &mut Stage) -> Result<Vec<Fault>> {
 }
 
 fn play_step(stage: &mut Stage, step: &Step) -> Result<Fault> {
-    let at_ns = monotonic_ns();
-    (step.act)(stage)?;
+    let at_ns = (step.act)(stage)?;
     let answered = stage.answered(step.expected, at_ns, PATIENCE);
     // Not answered in time is a result; Ctrl-C is not.
     interrupt::check()?;

@@ -20,13 +20,13 @@ pub struct Stage {
     events: Vec<Event>,
     interval: String,
     setting: String,
+    names: Vec<(String, Which)>,
     start_ns: u64,
     seed_ping: Process,
     ping: Pinger,
     a: Option<Node>,
     b: Node,
-    /// What things are done to.
-    pub topology: Topology,
+    topology: Topology,
 }
 
 impl Stage {
@@ -47,7 +47,8 @@ impl Stage {
         let ping = Pinger::start(&topology.client, target, pinger::INTERVAL)?;
         ping.wait_answer(0, Some(A), AFTER_WIREGUARD).context("before anything was done to it")?;
         let (events, interval, start_ns) = (Vec::new(), interval.to_owned(), monotonic_ns());
-        Ok(Self { events, interval, setting, start_ns, seed_ping, ping, a: Some(a), b, topology })
+        let names = names(&topology)?;
+        Ok(Self { events, interval, setting, names, start_ns, seed_ping, ping, a: Some(a), b, topology })
     }
 
     /// Waits for an answer from this server to a ping sent after `since_ns`.
@@ -67,46 +68,62 @@ impl Stage {
         self.ping.longest_outage(since_ns)
     }
 
+    /// Sets wg1 up or down on A, as somebody might.
+    pub fn set_tunnel_of_a(&mut self, up: bool) -> Result<u64> {
+        let at_ns = monotonic_ns();
+        self.topology.a.tunnel.set(up)?;
+        Ok(at_ns)
+    }
+
     /// Makes A vanish from the network, without a word and without its noticing.
-    pub fn cut_a(&mut self) -> Result<()> {
+    pub fn cut_a(&mut self) -> Result<u64> {
+        let at_ns = monotonic_ns();
         self.topology.cut(A)?;
         self.events.push(process(A, "cut off", "nothing gets in or out".into()));
-        Ok(())
+        Ok(at_ns)
     }
 
     /// Undoes [`Stage::cut_a`]. A has gone on all the time.
-    pub fn mend_a(&mut self) -> Result<()> {
+    pub fn mend_a(&mut self) -> Result<u64> {
         let role = self.a.as_ref().map(Node::role).transpose()?.flatten().unwrap_or_else(|| "off".into());
+        let at_ns = monotonic_ns();
         self.topology.mend(A)?;
-        self.events.push(process(A, &role, "its link works again; alone, it has gone on as this".into()));
-        Ok(())
+        self.events.push(process(A, &role, "its link works again; alone it has gone on".into()));
+        Ok(at_ns)
     }
 
     /// SIGTERM for the daemon on A.
-    pub fn stop_a(&mut self) -> Result<()> {
-        let Some(mut a) = self.a.take() else { return Ok(()) };
+    pub fn stop_a(&mut self) -> Result<u64> {
+        let mut a = self.a.take().context("wgha on A is not running")?;
+        let at_ns = monotonic_ns();
         let status = a.term()?;
         let detail = format!("wgha has ended: {status}");
-        self.events.extend(read(A, &a)?);
+        let told = self.read(A, &a)?;
+        self.events.extend(told);
         self.events.push(process(A, "off", detail));
-        Ok(())
+        Ok(at_ns)
     }
 
     /// Starts the daemon on A again.
-    pub fn start_a(&mut self) -> Result<()> {
+    pub fn start_a(&mut self) -> Result<u64> {
+        let at_ns = monotonic_ns();
         self.a = Some(start(&self.topology, A, &self.interval)?);
-        Ok(())
+        Ok(at_ns)
     }
 
     /// The events of both daemons so far, in order.
     pub fn events(&self) -> Result<Vec<Event>> {
         let mut events = self.events.clone();
-        events.extend(read(B, &self.b)?);
+        events.extend(self.read(B, &self.b)?);
         if let Some(a) = &self.a {
-            events.extend(read(A, a)?);
+            events.extend(self.read(A, a)?);
         }
         events.sort_by_key(|e| e.at_ns);
         Ok(events)
+    }
+
+    fn read(&self, which: Which, node: &Node) -> Result<Vec<Event>> {
+        Ok(node.events()?.iter().filter_map(|line| Event::read(which, line, &self.names)).collect())
     }
 
     /// Ends everything and keeps what was seen.
@@ -140,12 +157,21 @@ fn start(topology: &Topology, which: Which, interval: &str) -> Result<Node> {
     Node::start(topology, which, &settings)
 }
 
-fn read(which: Which, node: &Node) -> Result<Vec<Event>> {
-    Ok(node.events()?.iter().filter_map(|line| Event::read(which, line)).collect())
-}
-
 fn process(node: Which, what: &str, detail: String) -> Event {
     Event { at_ns: monotonic_ns(), node, kind: "process".into(), what: what.into(), detail }
+}
+
+/// The addresses that adverts come from, of both families, longest first: one may begin with another.
+fn names(topology: &Topology) -> Result<Vec<(String, Which)>> {
+    let mut names = Vec::new();
+    for which in Which::BOTH {
+        let shown = topology.server(which).namespace.ip("-brief address show dev eno1")?;
+        let addresses = shown.split_whitespace().skip(2).filter_map(|word| word.split('/').next());
+        let own = addresses.filter(|a| *a != topology.plan.vip.to_string());
+        names.extend(own.map(|address| (address.to_owned(), which)));
+    }
+    names.sort_by_key(|(address, _)| std::cmp::Reverse(address.len()));
+    Ok(names)
 }
 
 /// What this run's figures depend on.

@@ -18,7 +18,7 @@ const REHANDSHAKE: Duration = Duration::from_secs(15);
 pub fn print(number: usize, recording: &Recording, fault: &Fault) {
     words::heading(&format!("{number}. {}", fault.title));
     println!("{:>9}   {}  server B", "ms", column("server A", WIDTH));
-    for event in helpful(recording.events_of(fault)) {
+    for event in helpful(recording, fault) {
         let ms = words::millis(event.at_ns - fault.at_ns);
         let told = tell(&event);
         let (a, b) = if event.node == Which::A { (told.as_str(), "") } else { ("", told.as_str()) };
@@ -47,18 +47,26 @@ fn verdict(recording: &Recording, fault: &Fault) -> String {
     format!("{:>9} {mark} {vip}; {tunnel}", "")
 }
 
-/// Without repetitions, and without what only says again what the line before has said.
-fn helpful<'a>(events: impl Iterator<Item = &'a Event>) -> Vec<Event> {
+/// Without repetitions, echoes of what was just done, and what nobody could see.
+fn helpful(recording: &Recording, fault: &Fault) -> Vec<Event> {
     let mut kept: Vec<Event> = Vec::new();
-    for event in events {
-        let repeats = |e: &&mut Event| e.node == event.node && e.what == event.what && e.kind != "role";
-        match kept.iter_mut().rev().find(repeats) {
-            Some(_) if matches!(&*event.what, "announced" | "advert_heard") => {}
-            Some(same) if same.detail == event.detail => {}
-            _ => kept.push(event.clone()),
+    for event in recording.events_of(fault) {
+        if event.is("input", "started") {
+            // A daemon that starts looks around first.
+            kept.retain(|e| e.node != event.node || e.kind != "input");
+        }
+        let announced_to_nobody = event.what == "announced" && recording.is_cut_off(event.node, event.at_ns);
+        if !announced_to_nobody && !kept.iter().any(|before| makes_superfluous(before, event)) {
+            kept.push(event.clone());
         }
     }
     kept
+}
+
+fn makes_superfluous(before: &Event, event: &Event) -> bool {
+    let same = before.what == event.what && (before.detail == event.detail || event.what == "advert_heard");
+    let echo = event.what == "tunnel_changed" && matches!(&*before.what, "tunnel_raised" | "tunnel_lowered");
+    before.node == event.node && event.kind != "role" && (same || echo)
 }
 
 /// An event in words that need no manual.
@@ -109,17 +117,25 @@ mod tests {
     }
 
     #[test]
-    fn repetitions_are_told_once_but_roles_always() {
-        let events = [
-            event(1, "role", "backup", "started"),
-            event(2, "effect", "announced", "ok"),
-            event(3, "effect", "announced", "ok"),
-            event(4, "role", "backup", "started"),
-            event(5, "input", "tunnel_changed", "up"),
-            event(6, "input", "tunnel_changed", "down"),
+    fn repetitions_and_echoes_are_left_out_but_roles_never() {
+        let events = vec![
+            event(1, "input", "uplink_changed", "running"),
+            event(2, "input", "started", ""),
+            event(3, "role", "backup", "started"),
+            event(4, "effect", "announced", ""),
+            event(5, "effect", "announced", ""),
+            event(6, "role", "backup", "started"),
+            event(7, "input", "tunnel_changed", "up"),
+            event(8, "effect", "tunnel_lowered", ""),
+            event(9, "input", "tunnel_changed", "down"),
+            event(10, "process", "cut off", ""),
+            event(11, "effect", "announced", "late"),
         ];
-        let kept: Vec<_> = helpful(events.iter()).iter().map(|e| e.at_ns).collect();
-        assert_eq!(kept, [1, 2, 4, 5, 6]);
+        let recording = Recording { events, ..Recording::default() };
+        let fault =
+            Fault { title: "", at_ns: 0, until_ns: 20, expected: Which::B, served_by: None, outage: None };
+        let kept: Vec<_> = helpful(&recording, &fault).iter().map(|e| e.at_ns).collect();
+        assert_eq!(kept, [2, 3, 4, 6, 7, 8, 10]);
     }
 
     #[test]

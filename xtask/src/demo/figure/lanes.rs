@@ -25,19 +25,23 @@ pub const fn y(which: Which, top: f64, height: f64) -> f64 {
     }
 }
 
-/// Draws both.
-pub fn draw(svg: &mut Svg, recording: &Recording, scale: &impl TimeScale, top: f64, height: f64) {
+/// Draws both, until a time, at their upper edge and each of a height.
+pub fn draw(svg: &mut Svg, recording: &Recording, scale: &impl TimeScale, until_ns: u64, at: (f64, f64)) {
+    let (top, height) = at;
     for which in Which::BOTH {
         let y = y(which, top, height);
         let middle = y + height / 2.0;
         let look = Text::new(12.0, colour_of(which)).bold().before();
         svg.text(scale.ends().0 - 6.0, middle + 4.0, &format!("server {which}"), &look);
-        lane(svg, &recording.roles(which), scale, y, height);
+        let mut roles = recording.roles(which);
+        roles.retain(|(at, _)| *at < until_ns);
+        lane(svg, &roles, scale, (scale.x(until_ns), y), height);
     }
 }
 
-fn lane(svg: &mut Svg, roles: &[(u64, &str)], scale: &impl TimeScale, y: f64, height: f64) {
-    let ends = roles.iter().skip(1).map(|(at, _)| scale.x(*at)).chain([scale.ends().1]);
+fn lane(svg: &mut Svg, roles: &[(u64, &str)], scale: &impl TimeScale, end: (f64, f64), height: f64) {
+    let (end, y) = end;
+    let ends = roles.iter().skip(1).map(|(at, _)| scale.x(*at)).chain([end]);
     for ((at, role), end) in roles.iter().zip(ends) {
         let x = scale.x(*at);
         let width = end - x;

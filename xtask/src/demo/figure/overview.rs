@@ -37,7 +37,7 @@ pub fn draw(svg: &mut Svg, recording: &Recording, y: f64) -> f64 {
     strip.ground(svg, &outages, recording.end_ns);
     seconds(svg, &scale, strip_y, bottom);
     strip.pings(svg, &recording.probes);
-    lanes::draw(svg, recording, &scale, lanes_y, LANE);
+    lanes::draw(svg, recording, &scale, recording.end_ns, (lanes_y, LANE));
     for (number, fault) in recording.faults.iter().enumerate() {
         let x = scale.x(fault.at_ns);
         svg.line((x, y + NUMBERS - 4.0), (x, bottom), INK, 1.0, "3 3");

@@ -1,5 +1,7 @@
 //! One fault on its own: pings, roles, and what the daemons did.
 
+use std::time::Duration;
+
 use wgha_tests::{Outage, Which};
 
 use super::{
@@ -89,7 +91,7 @@ impl Panel<'_> {
             self.recording.probes.iter().filter(|p| near.contains(&p.sent_ns)).copied().collect();
         strip.pings(svg, &probes);
         self.silence(svg, &scale, strip_y);
-        lanes::draw(svg, self.recording, &scale, lanes_y, LANE);
+        lanes::draw(svg, self.recording, &scale, self.fault.until_ns, (lanes_y, LANE));
         let zero = scale.x_of_ms(0.0);
         svg.line((zero, strip_y - 4.0), (zero, bottom), INK, 1.2, "3 3");
         self.labels(svg, &scale, lanes_y);
@@ -127,7 +129,7 @@ impl Panel<'_> {
 
     fn places(&self, scale: &SinceFault) -> Vec<Place> {
         let label = |step: &Step| Label { x: scale.x(step.at_ns), width: look(step).width(&step.text) + 4.0 };
-        labels::place(&self.steps.iter().map(label).collect::<Vec<_>>(), scale.ends.1)
+        labels::place(&self.steps.iter().map(label).collect::<Vec<_>>(), scale.ends.1 + PADDING - 4.0)
     }
 
     fn labels(&self, svg: &mut Svg, scale: &SinceFault, lanes_y: f64) {
@@ -158,19 +160,18 @@ fn axis(svg: &mut Svg, scale: &SinceFault, top: f64, bottom: f64) {
 fn steps(recording: &Recording, fault: &Fault) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for event in recording.events_of(fault) {
-        let Some(done) = done(event) else { continue };
-        let ms = words::millis(event.at_ns - fault.at_ns);
-        let text =
-            format!("{} {done} {}", event.node, duration(std::time::Duration::from_secs_f64(ms / 1e3)));
-        let begins = format!("{} {done} ", event.node);
-        if !steps.iter().any(|s| s.text.starts_with(&begins)) {
-            steps.push(Step { at_ns: event.at_ns, node: event.node, text });
+        let Some(done) = done(event, fault.expected) else { continue };
+        let done = format!("{} {done}", event.node);
+        if !steps.iter().any(|s| s.text.ends_with(&done)) {
+            let after = duration(Duration::from_nanos(event.at_ns - fault.at_ns));
+            steps.push(Step { at_ns: event.at_ns, node: event.node, text: format!("{after} {done}") });
         }
     }
     steps
 }
 
-fn done(event: &Event) -> Option<&'static str> {
+/// What an event did for the failover; the one who takes over has nothing to give up.
+fn done(event: &Event, expected: Which) -> Option<&'static str> {
     Some(match (event.kind.as_str(), event.what.as_str()) {
         ("role", "active") => "is Active",
         ("role", "backup") => "is Backup",
@@ -178,6 +179,7 @@ fn done(event: &Event) -> Option<&'static str> {
         ("role", "stopping") => "resigns",
         ("process", "off") => "has ended",
         ("effect", "vip_held") => "has the VIP",
+        ("effect", "vip_released" | "tunnel_lowered") if event.node == expected => return None,
         ("effect", "vip_released") => "gives up the VIP",
         ("effect", "announced") => "tells the neighbours",
         ("effect", "tunnel_raised") => "raises wg1",

@@ -35,6 +35,7 @@ impl<S: TimeScale> Strip<'_, S> {
             let width = self.scale.x(outage.to_ns.unwrap_or(end_ns)) - x;
             svg.rect(Area { x, y: self.y, width, height: self.height }, OUTAGE, 0.0);
         }
+        svg.text(left - 6.0, self.y + 6.0, "round trip", &Text::new(10.0, SOFT).before());
         for (ms, label) in RoundTrips::TICKS {
             let y = self.round_trips().y(ms);
             svg.line((left, y), (right, y), GRID, 0.8, "");

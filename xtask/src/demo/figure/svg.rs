@@ -67,7 +67,7 @@ impl Text {
 
     /// How wide a text will be, in the widest of the fonts.
     pub fn width(&self, text: &str) -> f64 {
-        let per_character = if self.bold { 0.66 } else { 0.59 };
+        let per_character = if self.bold { 0.64 } else { 0.56 };
         text.chars().count() as f64 * self.size * per_character
     }
 }
