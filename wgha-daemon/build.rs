@@ -1,13 +1,3 @@
-<<<<<<< HEAD
-//! Embeds the kernel half.
-fn main() {
-    let out = std::env::var("OUT_DIR").unwrap();
-    println!("cargo::rerun-if-env-changed=WGHA_EBPF_OBJECT");
-    println!("cargo::rerun-if-changed=/tmp/w/obj");
-    let bytes =
-        std::env::var("WGHA_EBPF_OBJECT").ok().and_then(|p| std::fs::read(p).ok()).unwrap_or_default();
-    std::fs::write(format!("{out}/wgha-ebpf"), bytes).unwrap();
-=======
 //! Puts the kernel half's object where the daemon embeds it: `OUT_DIR/wgha-ebpf`.
 //!
 //! `cargo xtask build-ebpf` makes the object. Without it the embedded one is empty: checking and
@@ -41,5 +31,4 @@ fn object() -> PathBuf {
 
 fn cargo_path(name: &str) -> PathBuf {
     env::var_os(name).map(PathBuf::from).unwrap_or_default()
->>>>>>> ebpf
 }
