@@ -12,6 +12,7 @@
 //! timeout 460.9375ms
 //! ```
 //! Every action must be expected before the next thing happens and at the end. Our own source is `::3`.
+#![expect(clippy::unwrap_used, reason = "tests panic")]
 
 #[path = "conformance/line.rs"]
 mod line;
