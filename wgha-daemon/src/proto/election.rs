@@ -12,6 +12,8 @@ use super::{Action, Heard, Machine, Reason, State, note::Note, timers::Timer};
 
 /// A deadline may be noticed this late even where the interval is shorter.
 const MIN_PATIENCE: Duration = Duration::from_millis(50);
+/// A look that took longer shows what has been.
+const LOOK_PATIENCE: Duration = Duration::from_millis(10);
 /// What a claimed router may need beyond its interval to hear and to yield.
 const CLAIM_MARGIN: Duration = Duration::from_millis(10);
 
@@ -176,14 +178,14 @@ impl Machine {
         self.lease.revoke(revoked_epoch);
         let asked = self.election.answered();
         match (self.state, asked) {
-            (State::Backup, Some(asked)) if now.since(asked) > self.election.patience() => {
-                self.void_deadline(now);
-            }
-            (State::Backup, Some(asked)) => self.decide_as_backup(routers, asked, now),
             (State::Claiming | State::Active, _) if self.lease.is_over(now) => {
                 self.outranked_unheard(routers, now);
             }
-            (State::Claiming, Some(asked)) => self.decide_as_claimer(asked, now),
+            (State::Backup | State::Claiming, Some(asked)) if now.since(asked) > LOOK_PATIENCE => {
+                self.ask(now);
+            }
+            (State::Backup, Some(asked)) => self.decide_as_backup(routers, asked, now),
+            (State::Claiming, Some(_)) => self.decide_as_claimer(now),
             _ => {}
         }
     }
@@ -220,7 +222,7 @@ impl Machine {
         self.election.active = Some(rival);
         self.election.rival = Some(rival);
         self.stamp(self.settings.priority.number());
-        let grant = self.lease.grant(Role::Claiming, self.lease_end(now));
+        let grant = self.lease.grant(Role::Claiming, now);
         self.push(grant);
         self.begin_adverts(now);
         self.arm_claim(now);
@@ -249,14 +251,9 @@ impl Machine {
     }
 
     /// The kernel would have ended our lease if anybody had outranked us.
-    fn decide_as_claimer(&mut self, asked: Timestamp, now: Timestamp) {
-        if now.since(asked) <= self.election.patience() {
-            let why = self
-                .election
-                .rival
-                .map_or(Reason::ActiveDown { last: None }, |r| Reason::Preempted(r.source));
-            self.take_over(why, now);
-        }
+    fn decide_as_claimer(&mut self, now: Timestamp) {
+        let rival = self.election.rival.map(|rival| rival.source);
+        self.take_over(rival.map_or(Reason::ActiveDown { last: None }, Reason::Preempted), now);
     }
 }
 

@@ -115,20 +115,8 @@ impl Audit {
     /// # Errors
     /// The rule that is broken.
     pub fn check(world: &mut World) -> Result<(), String> {
-        for me in 0..world.nodes.len() {
-            let (serves, able) = (world.nodes[me].serves(world.now), world.nodes[me].is_able());
-            let now = world.now;
-            let record = &mut world.audit.records[me];
-            record.able_since = able.then(|| record.able_since.unwrap_or(now));
-            let begins = serves && record.serving_since.is_none();
-            record.serving_since = serves.then(|| record.serving_since.unwrap_or(now));
-            if serves {
-                record.last_served = now;
-            }
-            if begins {
-                check_begin(world, me)?;
-            }
-        }
+        let begin: Vec<_> = (0..world.nodes.len()).filter(|me| observe(world, *me)).collect();
+        begin.into_iter().try_for_each(|me| check_begin(world, me))?;
         check_both(world)?;
         check_nobody(world)
     }
@@ -198,6 +186,19 @@ impl Audit {
         one(&mut seen.outranked, matches!(reason, Reason::Outranked { .. }));
         one(&mut seen.resigned, matches!(reason, Reason::ActiveResigned(_)));
     }
+}
+
+/// Whether this node begins to serve.
+fn observe(world: &mut World, me: usize) -> bool {
+    let (now, serves, able) = (world.now, world.nodes[me].serves(world.now), world.nodes[me].is_able());
+    let record = &mut world.audit.records[me];
+    record.able_since = able.then(|| record.able_since.unwrap_or(now));
+    let begins = serves && record.serving_since.is_none();
+    record.serving_since = serves.then(|| record.serving_since.unwrap_or(now));
+    if serves {
+        record.last_served = now;
+    }
+    begins
 }
 
 /// Whether frames of either reach the other.
