@@ -61,7 +61,7 @@ impl Machine {
     /// Sends an advert under the lease that stands, and only then makes the lease last for as long as
     /// the advert has others wait. Were it the other way round, a process that is stopped between the
     /// two would go on to serve while a Backup, which has heard nothing, takes over (I6).
-    fn advertise(&mut self, now: Timestamp) {
+    pub(super) fn advertise(&mut self, now: Timestamp) {
         if !self.adverts.last_failed {
             self.adverts.failures = 0;
             self.note(Note::Advert, Ok(()));

@@ -5,7 +5,7 @@ use wgha_common::{Centiseconds, Timestamp, abi::Role};
 use super::Action;
 
 /// How long a lease lasts before its first advert has been sent: until then nobody waits for it.
-const FIRST: Duration = Duration::from_millis(10);
+pub(super) const FIRST: Duration = Duration::from_millis(10);
 
 /// The daemon's side of `LEASE` and `REVOKED` (invariants I4 to I7).
 ///

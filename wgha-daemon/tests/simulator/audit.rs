@@ -23,8 +23,9 @@ use crate::{
 };
 
 const REACH: u64 = MAX_DELAY + 3 * MAX_LATENCY;
-/// Two that are elected within this time cannot have heard of each other.
-const ESTABLISHED: u64 = REACH;
+/// Two that are elected within this time cannot have heard of each other. A process may be stopped for
+/// 10 ms between its look and its decision, and for 10 ms between that and the map.
+const ESTABLISHED: u64 = REACH + 20 * MILLI;
 const PATIENCE: u64 = 60 * MILLI;
 
 /// What has been seen of a world.
@@ -77,8 +78,6 @@ struct Record {
     able_since: Option<u64>,
     /// When something last happened to it that is not its own doing.
     disturbed: u64,
-    /// When it last stood still.
-    stood_still: u64,
     /// When it could last not hear, or be heard, as usual.
     reach_changed: u64,
 }
@@ -90,12 +89,6 @@ impl Audit {
     }
 
     pub fn disturbed(&mut self, node: usize, now: u64) {
-        self.records[node].disturbed = now;
-    }
-
-    /// It stands still, or does so no more.
-    pub fn stood_still(&mut self, node: usize, now: u64) {
-        self.records[node].stood_still = now;
         self.records[node].disturbed = now;
     }
 
@@ -211,11 +204,6 @@ fn hear_each_other(world: &World, a: usize, b: usize) -> bool {
 fn check_begin(world: &World, me: usize) -> Result<(), String> {
     let (audit, now) = (&world.audit, world.now);
     let i = audit.interval;
-    // A process may be stopped between its decision and the map, for less than the lease that it writes.
-    let stood_still = audit.records[me].stood_still;
-    if stood_still > 0 && now - stood_still < 3 * i + PATIENCE {
-        return Ok(());
-    }
     for other in (0..world.nodes.len()).filter(|o| *o != me && hear_each_other(world, me, *o)) {
         let record = &audit.records[other];
         let Some(since) = record.serving_since else { continue };

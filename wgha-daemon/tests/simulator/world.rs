@@ -333,7 +333,7 @@ impl World {
         {
             daemon.frozen = true;
             self.tell(me, "is frozen");
-            self.audit.stood_still(me, self.now);
+            self.audit.disturbed(me, self.now);
             self.at(self.now + lasts, Event::Thaw { node: me, incarnation });
         }
     }
@@ -349,7 +349,7 @@ impl World {
 
     /// It runs again: what has waited is done now.
     pub fn awakes(&mut self, me: usize) {
-        self.audit.stood_still(me, self.now);
+        self.audit.disturbed(me, self.now);
         let incarnation = self.nodes[me].incarnation;
         if !self.nodes[me].is_awake() {
             return;
