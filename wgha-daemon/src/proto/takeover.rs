@@ -1,7 +1,7 @@
 //! Taking over and stepping down, in order (see ARCHITECTURE.md).
 //!
 //! ```text
-//! take over   stamp ▸ lease ▸ advert ▸ hold VIP ─held▸ announce ▸ raise tunnel ─raised▸ announce, again and again
+//! take over   stamp ▸ short lease ▸ advert ▸ lease ▸ hold VIP ─held▸ announce ▸ raise tunnel ─raised▸ announce, again and again
 //! step down   lease ended ▸ stamp 0 ▸ advert ▸ lower tunnel ▸ release VIP
 //! ```
 //! Adverts are stamped before the lease lets them out, and the lease is ended before anything else:
@@ -28,12 +28,11 @@ impl Machine {
     /// RFC 9568 §6.4.2, the way from Backup to Active. A claim's lease becomes a serving one of the
     /// same election, so that what has ended the claim in the kernel has ended this, too.
     pub(super) fn take_over(&mut self, reason: Reason, now: Timestamp) {
-        let until = self.lease_end(now);
         let lease = if self.state == State::Claiming {
-            self.lease.extend(Role::Active, until)
+            self.lease.serve()
         } else {
             self.stamp(self.settings.priority.number());
-            self.lease.grant(Role::Active, until)
+            self.lease.grant(Role::Active, now)
         };
         self.timers.leave_role();
         self.push(lease);
