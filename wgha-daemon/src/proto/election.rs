@@ -222,6 +222,8 @@ impl Machine {
             return;
         }
         self.advertise_soon(heard.priority == 0, now);
+        // It has served, or believed so, and announced the VIP: caches may point to it.
+        self.announce_again(now);
     }
 
     pub(super) fn is_outranked_by(&self, heard: &Heard) -> bool {

@@ -77,7 +77,7 @@ impl Machine {
             return;
         }
         match (self.state, result) {
-            (State::Active, Ok(())) => self.vip_is_ours(),
+            (State::Active, Ok(())) => self.vip_is_ours(now),
             (State::Active, Err(why)) => self.fail(Needed::Vip, why, now),
             // Stepping down has asked for the release already; this is for a worker out of order.
             (_, Ok(())) => {
@@ -88,8 +88,8 @@ impl Machine {
         }
     }
 
-    fn vip_is_ours(&mut self) {
-        self.push(Action::Announce);
+    fn vip_is_ours(&mut self, now: Timestamp) {
+        self.announce(now);
         if !self.group.tunnel.is_wanted() {
             self.group.tunnel.asked_up();
             self.push(Action::RaiseTunnel);
@@ -128,8 +128,21 @@ impl Machine {
         }
     }
 
-    pub(super) fn announce_due(&mut self, now: Timestamp) {
+    fn announce(&mut self, now: Timestamp) {
+        self.group.announced = now;
         self.push(Action::Announce);
+    }
+
+    /// The VIP is announced anew, soon and again and again. A flood of reasons to do so does not make a flood.
+    pub(super) fn announce_again(&mut self, now: Timestamp) {
+        if self.group.holds_vip() {
+            self.group.repeats = 0;
+            self.timers.arm(Timer::Announce, now.max(self.group.announced + ANNOUNCE_PAUSES[0]));
+        }
+    }
+
+    pub(super) fn announce_due(&mut self, now: Timestamp) {
+        self.announce(now);
         if let Some(pause) = ANNOUNCE_PAUSES.get(self.group.repeats) {
             self.group.repeats += 1;
             self.timers.arm(Timer::Announce, now + *pause);
