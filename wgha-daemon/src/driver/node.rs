@@ -25,7 +25,7 @@ use crate::{
         bpf::{Attachment, Programs, attach, events::Events},
         clock,
         membership::Membership,
-        wireguard::Implementation,
+        wireguard::{self, Implementation, WireguardError},
     },
 };
 
@@ -91,11 +91,11 @@ impl Node {
 
     /// Takes the programs off, unless they are all that keeps WireGuard silent: a userspace
     /// implementation goes on talking, to every endpoint it knows, while its link is set down.
-    pub fn end(self) {
-        let talks_when_down = match &self.tunnel.facts {
-            Some(Ok(facts)) => facts.implementation == Implementation::Userspace,
-            Some(Err(_)) => true,
-            None => false,
+    pub async fn end(self) {
+        let talks_when_down = match wireguard::facts(&self.config.wireguard).await {
+            Ok(facts) => facts.implementation == Implementation::Userspace && facts.endpoints > 0,
+            Err(WireguardError::Silent(_)) => true,
+            Err(_) => false,
         };
         if let Some(attachment) = self.attachment.filter(|a| talks_when_down && a.is_pinned()) {
             tracing::warn!(

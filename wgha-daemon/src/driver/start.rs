@@ -21,7 +21,7 @@ use crate::{
     proto::{Machine, Settings},
     status::{Notifier, Recorder, Wakeups, control},
     sys::{
-        bpf::{Programs, events},
+        bpf::{Programs, attach, events},
         check, clock, netlink,
         packet_socket::PacketSocket,
         tunnel::Tunnel,
@@ -144,6 +144,18 @@ fn worker(config: &Config, handle: rtnetlink::Handle) -> Worker {
 async fn clear_away(worker: &mut Worker) -> anyhow::Result<()> {
     worker.carry_out(Effect::LowerTunnel).await?;
     worker.carry_out(Effect::ReleaseVip).await?;
+    Ok(())
+}
+
+/// Clears away what a daemon has left, and the fence with it.
+///
+/// # Errors
+/// A daemon is running, or something cannot be removed.
+pub async fn detach(config: &Config) -> anyhow::Result<()> {
+    let _server = control::Server::bind(&config.paths.socket)?;
+    clear_away(&mut worker(config, connect()?)).await?;
+    attach::remove_clsact(&config.uplink.interface);
+    attach::remove_leftovers(&config.paths.bpffs, &[])?;
     Ok(())
 }
 
