@@ -186,7 +186,8 @@ mod tests {
 
     #[test]
     fn addresses_are_ordered_as_their_bytes() {
-        let bytes = [[0; 16], [0x20; 16], Address::v4([10, 0, 0, 1]).0, Address::v4([10, 0, 1, 0]).0, [0xff; 16]];
+        let bytes =
+            [[0; 16], [0x20; 16], Address::v4([10, 0, 0, 1]).0, Address::v4([10, 0, 1, 0]).0, [0xff; 16]];
         for a in bytes {
             for b in bytes {
                 assert_eq!(Address(a).cmp(&Address(b)), a.cmp(&b));

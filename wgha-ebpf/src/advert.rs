@@ -14,8 +14,7 @@ use crate::{
     clock::Clock,
     fence, maps,
     packet::{Packet, Skb},
-    report,
-    verdict,
+    report, verdict,
 };
 
 /// An advert that is right by RFC 9568 §7.1.

@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn what_changes_a_router() {
-        let seen = |priority, interval| AdvertSeen { adverts: 1, priority, interval, ..AdvertSeen::default() };
+        let seen =
+            |priority, interval| AdvertSeen { adverts: 1, priority, interval, ..AdvertSeen::default() };
         let nobody = AdvertSeen::default();
         for (before, priority, interval, want) in [
             (nobody, 100, 10, Some(EventKind::NewRouter)),
@@ -110,11 +111,7 @@ mod tests {
             (seen(0, 10), 0, 10, None),
             (seen(0, 10), 100, 10, Some(EventKind::NewRouter)),
         ] {
-            assert_eq!(
-                change(&before, priority, interval),
-                want,
-                "{before:?} then {priority} {interval}"
-            );
+            assert_eq!(change(&before, priority, interval), want, "{before:?} then {priority} {interval}");
         }
     }
 
