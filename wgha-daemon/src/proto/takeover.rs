@@ -67,6 +67,11 @@ impl Machine {
         self.push(Action::HoldVip);
     }
 
+    fn raise_tunnel(&mut self) {
+        self.group.tunnel.asked_up();
+        self.push(Action::RaiseTunnel);
+    }
+
     fn lower_tunnel(&mut self) {
         self.group.tunnel.asked_down();
         self.push(Action::LowerTunnel);
@@ -91,8 +96,7 @@ impl Machine {
     fn vip_is_ours(&mut self, now: Timestamp) {
         self.announce(now);
         if !self.group.tunnel.is_wanted() {
-            self.group.tunnel.asked_up();
-            self.push(Action::RaiseTunnel);
+            self.raise_tunnel();
         }
     }
 
@@ -104,7 +108,10 @@ impl Machine {
     }
 
     pub(super) fn vip_released(&mut self, result: Result<(), String>) {
-        self.group.vip.ended(false);
+        let last = self.group.vip.ended(false);
+        if last && self.state == State::Active {
+            self.hold_vip(); // reported after what it was overtaken by; make sure
+        }
         // The addresses of an interface that is gone are gone.
         self.note(Note::Release, if self.health.uplink.present { result } else { Ok(()) });
     }
@@ -150,7 +157,10 @@ impl Machine {
     }
 
     pub(super) fn tunnel_lowered(&mut self, result: Result<(), String>) {
-        self.group.tunnel.ended();
+        let last = self.group.tunnel.ended();
+        if last && self.state == State::Active && self.group.tunnel.is_wanted() {
+            self.raise_tunnel(); // likewise
+        }
         // A link that is gone is down.
         self.note(Note::Lower, if self.health.tunnel.present { result } else { Ok(()) });
         self.lower_stray_tunnel();
