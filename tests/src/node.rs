@@ -35,7 +35,7 @@ pub struct Settings {
     /// `[vrrp] priority`
     pub priority: u8,
     /// `[vrrp] advert_interval`
-    pub advert_interval: &'static str,
+    pub advert_interval: String,
     /// `[vrrp] preempt`
     pub preempt: bool,
     /// `[vrrp] virtual_addresses`, with prefix.
@@ -54,7 +54,7 @@ impl Settings {
     pub fn seed(plan: &Plan, which: Which) -> Self {
         Self {
             priority: which.priority(),
-            advert_interval: "100ms",
+            advert_interval: "100ms".into(),
             preempt: true,
             virtual_addresses: vec![plan.with_prefix(plan.vip)],
             attach: "auto",

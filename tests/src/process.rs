@@ -66,6 +66,14 @@ impl Process {
         Ok(sys::kill(self.child.id(), signal)?)
     }
 
+    /// Sends SIGINT, as Ctrl-C does.
+    ///
+    /// # Errors
+    /// That it has ended already.
+    pub fn interrupt(&mut self) -> Result<()> {
+        self.signal(libc::SIGINT)
+    }
+
     /// How it ended, if it has.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ fn of_carried<P: Packet>(packet: &P, uplink: &UplinkConfig, carried: &Carried) -
     }
     match carried.protocol {
         protocol::UDP => udp(packet, uplink, carried),
-        protocol::VRRP => advert::heard(packet, uplink, carried),
+        protocol::VRRP => Verdict::Count(advert::heard(packet, uplink, carried)),
         protocol::ICMPV6 => icmpv6(packet, carried),
         _ => Verdict::Pass,
     }

@@ -29,8 +29,9 @@ use crate::config::Config;
 pub fn run(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
-        let (node, serving) = start::start(config).await?;
+        let (mut node, serving) = start::start(config).await?;
         let result = node.run().await;
+        node.end();
         serving.abort();
         // Its socket goes with it; that it was aborted is no news.
         let _ = serving.await;
