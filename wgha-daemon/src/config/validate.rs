@@ -2,7 +2,6 @@
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
-
 use super::{
     Attach, Config, DEFAULT_ADVERT_INTERVAL, Detect, Paths, Uplink, Vrrp,
     document::{Document, Located, Names},
