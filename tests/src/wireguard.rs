@@ -25,6 +25,7 @@ pub struct TunnelSettings {
 pub struct Tunnel {
     namespace: Namespace,
     settings: TunnelSettings,
+    through: Vec<String>,
     userspace: Option<Process>,
 }
 
@@ -34,7 +35,8 @@ impl Tunnel {
     /// # Errors
     /// That there is no WireGuard to be had, or that it does not accept the settings.
     pub fn start(namespace: &Namespace, settings: TunnelSettings) -> Result<Self> {
-        let mut tunnel = Self { namespace: namespace.clone(), settings, userspace: None };
+        let mut tunnel =
+            Self { namespace: namespace.clone(), settings, through: Vec::new(), userspace: None };
         tunnel.create()?;
         Ok(tunnel)
     }
@@ -45,13 +47,24 @@ impl Tunnel {
     /// As [`Tunnel::start`].
     pub fn create(&mut self) -> Result<()> {
         let interface = self.settings.interface;
-        self.userspace = create_interface(&self.namespace, interface)?;
+        self.userspace = create_interface(&self.namespace, &self.through, interface)?;
         // Through stdin: the keys are in no file and on no command line.
         let configuration = &self.settings.wireguard;
         self.namespace.run_with_input("wg", &["setconf", interface, "/dev/stdin"], configuration)?;
         self.add_address()?;
         self.namespace.ip(&format!("link set {interface} up"))?;
         Ok(())
+    }
+
+    /// Creates it again, a userspace implementation through a program that executes the words after its own: as
+    /// another user, who then owns its control socket. The kernel's WireGuard belongs to nobody.
+    ///
+    /// # Errors
+    /// As [`Tunnel::start`].
+    pub fn create_through(&mut self, words: &[String]) -> Result<()> {
+        words.clone_into(&mut self.through);
+        self.delete()?;
+        self.create()
     }
 
     /// Gives it its address, which IPv6 loses whenever the link is set down.
@@ -127,12 +140,14 @@ pub fn has_address(namespace: &Namespace, interface: &str, address: IpAddr) -> b
     shown.is_ok_and(|line| line.split_whitespace().any(|word| word.starts_with(&prefix)))
 }
 
-fn create_interface(namespace: &Namespace, interface: &str) -> Result<Option<Process>> {
+fn create_interface(namespace: &Namespace, through: &[String], interface: &str) -> Result<Option<Process>> {
     if namespace.ip(&format!("link add {interface} type wireguard")).is_ok() {
         return Ok(None);
     }
-    let mut command = namespace.command("wireguard-go");
-    command.args(["-f", interface]).env("WG_PROCESS_FOREGROUND", "1").env("LOG_LEVEL", "error");
+    let words =
+        through.iter().map(String::as_str).chain(["wireguard-go", "-f", interface]).collect::<Vec<_>>();
+    let mut command = namespace.command(words[0]);
+    command.args(&words[1..]).env("WG_PROCESS_FOREGROUND", "1").env("LOG_LEVEL", "error");
     let process = Process::start(&format!("wireguard-go on {}", namespace.name()), &mut command)
         .context("this kernel has no WireGuard, and wireguard-go is needed in its place")?;
     clock::wait_until("wireguard-go's interface", STARTING, || {

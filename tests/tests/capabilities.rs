@@ -16,8 +16,8 @@ fn three_capabilities_are_enough() {
     if !may_run() {
         return;
     }
-    let t = Topology::ipv6().unwrap();
-    prepare_as_an_administrator_would(&t);
+    let mut t = Topology::ipv6().unwrap();
+    prepare_as_an_administrator_would(&mut t);
     let words = as_nobody_with(&["bpf", "net_admin", "net_raw"]);
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     let mut node = Node::start_through(&t, A, &Settings::seed(&t.plan, A), &words).unwrap();
@@ -35,8 +35,8 @@ fn a_missing_capability_is_named_and_nothing_is_touched() {
     if !may_run() {
         return;
     }
-    let t = Topology::ipv6().unwrap();
-    prepare_as_an_administrator_would(&t);
+    let mut t = Topology::ipv6().unwrap();
+    prepare_as_an_administrator_would(&mut t);
     let all = ["bpf", "net_admin", "net_raw"];
     for missing in all {
         let others: Vec<_> = all.into_iter().filter(|c| *c != missing).collect();
@@ -56,13 +56,13 @@ fn a_missing_capability_is_named_and_nothing_is_touched() {
     }
 }
 
-/// What packaging does: the folders and the socket of a userspace WireGuard belong to the user.
-fn prepare_as_an_administrator_would(t: &Topology) {
-    let machine = &t.a.namespace;
-    machine.run("chown", &["-R", USER, "/run/wgha"]).unwrap();
+/// What packaging does: the folders belong to the user, and so does a userspace WireGuard.
+fn prepare_as_an_administrator_would(t: &mut Topology) {
+    let machine = t.a.namespace.clone();
     machine.run("mkdir", &["-p", "/sys/fs/bpf/wgha"]).unwrap();
-    machine.run("chown", &[USER, "/sys/fs/bpf/wgha"]).unwrap();
-    machine.run("chown", &["-R", USER, "/run/wireguard"]).unwrap();
+    machine.run("chown", &[USER, "/run/wgha", "/run/wireguard", "/sys/fs/bpf/wgha"]).unwrap();
+    // wireguard-go ends when its socket's owner is changed.
+    t.a.tunnel.create_through(&as_nobody_with(&["net_admin"])).unwrap();
 }
 
 fn as_nobody_with(capabilities: &[&str]) -> Vec<String> {

@@ -51,7 +51,7 @@ fn a_backup_without_its_tunnel_is_no_backup() {
     assert_eq!(pair.a.role().unwrap().as_deref(), Some("active"));
     let status = pair.b.status().unwrap();
     let problems = status["problems"].as_array().unwrap();
-    assert!(problems.iter().any(|p| p.as_str().unwrap().contains("wg1")), "{status}");
+    assert!(problems.iter().any(|p| p.as_str().unwrap().contains("WireGuard")), "{status}");
     pair.topology.b.tunnel.create().unwrap();
     pair.wait_serving(A).unwrap();
 }
