@@ -1,17 +1,23 @@
-//! Whether the tests that need root can run here.
+//! Whether the tests that make namespaces can run here.
+
+use crate::sys;
 
 /// Set where skipping a test is a failure.
 pub const SKIP_NOT_ALLOWED: &str = "WGHA_SKIP_NOT_ALLOWED";
 
-/// Whether this process is root. Says so when it is not.
+/// Whether this process is root's.
+#[must_use]
+pub fn is_root() -> bool {
+    sys::is_root()
+}
+
+/// Whether this process may make namespaces. Says so, with the reason, when it may not.
 ///
 /// # Panics
-/// When it is not and [`SKIP_NOT_ALLOWED`] is set.
+/// When it may not and [`SKIP_NOT_ALLOWED`] is set.
 #[must_use]
 pub fn may_run() -> bool {
-    #[expect(unsafe_code, reason = "the standard library does not tell")]
-    // SAFETY: it has no precondition.
-    if unsafe { libc::geteuid() } == 0 {
+    if is_root() {
         return true;
     }
     assert!(std::env::var_os(SKIP_NOT_ALLOWED).is_none(), "needs root, and {SKIP_NOT_ALLOWED} is set");

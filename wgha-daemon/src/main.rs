@@ -1,2 +1,7 @@
-//! stub
-fn main() {}
+//! The command `wgha`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    wgha::cli::main(wgha::driver::run, wgha::driver::detach, wgha::sys::check::look)
+}

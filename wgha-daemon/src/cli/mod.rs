@@ -1,1 +1,71 @@
-//! (being written)
+//! What a person types, and what a person reads.
+//!
+//! `run` and `check` are given by `main`, so that everything here works, and is tested, without the kernel.
+
+mod args;
+mod events;
+mod log;
+mod output;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{config::Config, sys::report::Report};
+use args::{Args, Command};
+
+/// Everything is as it should be.
+const HEALTHY: u8 = 0;
+/// The daemon answers, and says that something is wrong; or it ended with an error.
+const DEGRADED: u8 = 1;
+/// The configuration or the system is wrong, or no daemon answers. clap's own, too, for a wrong command line.
+const NO_ANSWER: u8 = 2;
+
+/// Does what the command line says. `run` is the daemon, `detach` clears away what it has left, `check` looks at
+/// the system.
+pub fn main(
+    run: impl FnOnce(Config) -> anyhow::Result<()>,
+    detach: impl FnOnce(Config) -> anyhow::Result<()>,
+    check: impl FnOnce(&Config) -> Report,
+) -> ExitCode {
+    let args = Args::parse();
+    let done = match args.command {
+        Command::Run { config } => load(&config).map(|config| daemon(config, run)),
+        Command::Detach { config } => load(&config).map(|config| daemon(config, detach)),
+        Command::Check { config } => load(&config).and_then(|config| checked(&config, check)),
+        Command::Status { json, socket } => status::status(&socket, json),
+        Command::Events { json, follow, socket } => events::events(&socket, json, follow),
+    };
+    ExitCode::from(done.unwrap_or_else(|error| {
+        if output::is_broken_pipe(&error) {
+            return HEALTHY; // whoever read has had enough, as in `wgha events | head`
+        }
+        output::complain(&error);
+        NO_ANSWER
+    }))
+}
+
+fn load(file: &std::path::Path) -> anyhow::Result<Config> {
+    Ok(Config::load(file)?)
+}
+
+fn daemon(config: Config, run: impl FnOnce(Config) -> anyhow::Result<()>) -> u8 {
+    log::init();
+    match run(config) {
+        Ok(()) => HEALTHY,
+        Err(error) => {
+            output::complain(&error);
+            DEGRADED
+        }
+    }
+}
+
+fn checked(config: &Config, check: impl FnOnce(&Config) -> Report) -> anyhow::Result<u8> {
+    let mut report = Report::default();
+    report.ok("configuration", format!("{} is valid", config.file.display()));
+    report.note("detection", config.detection_note());
+    report.findings.extend(check(config).findings);
+    output::print(&report.to_string())?;
+    Ok(if report.has_problem() { NO_ANSWER } else { HEALTHY })
+}

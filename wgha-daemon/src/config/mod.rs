@@ -1,8 +1,38 @@
 //! The configuration: a serde mirror of the file, turned once into a [`Config`] that, if it exists, is valid.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+mod document;
+mod problem;
+mod read;
+mod suggest;
+mod validate;
+mod virtual_addresses;
+
+use std::{
+    fmt,
+    fs::File,
+    io::Read,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use wgha_common::{Centiseconds, Family, Priority, Vrid, abi::ChecksumStyle};
+
+pub use problem::{ConfigError, Problem};
+
+/// Where the configuration is, unless `--config` says otherwise.
+pub const DEFAULT_FILE: &str = "/etc/wgha/wgha.toml";
+/// Where the control socket is, unless `[paths] socket` or `--socket` say otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/wgha/wgha.sock";
+/// Where programs and maps are pinned, unless `[paths] bpffs` says otherwise.
+pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf/wgha";
+/// `[vrrp] advert_interval` when it is not written.
+pub const DEFAULT_ADVERT_INTERVAL: Centiseconds = match Centiseconds::new(10) {
+    Ok(interval) => interval,
+    Err(_) => Centiseconds::MAX,
+};
+/// A longer file is not a configuration.
+const FILE_MAX: u64 = 64 * 1024;
 
 /// A valid configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +51,53 @@ pub struct Config {
     pub detect: Detect,
     /// `[paths]`
     pub paths: Paths,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each with its line. The system is not looked at.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable { file: file.to_owned(), source };
+        let mut bytes = Vec::new();
+        let opened = File::open(file).map_err(unreadable)?;
+        opened.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > FILE_MAX {
+            return Err(ConfigError::TooLarge { file: file.to_owned(), limit: FILE_MAX });
+        }
+        let text = String::from_utf8(bytes).map_err(|e| not_utf8(file, &e))?;
+        Self::parse(file, &text)
+    }
+
+    /// Checks the text of a file that was read already.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each with its line.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        validate::validate(file, text)
+            .map_err(|problems| ConfigError::Invalid { file: file.to_owned(), problems })
+    }
+
+    /// How a failure of the Active Router is noticed, and what of the configuration is not used for that yet.
+    #[must_use]
+    pub fn detection_note(&self) -> String {
+        let vrrp = &self.vrrp;
+        let down = vrrp.advert_interval.active_down_interval(vrrp.priority.number());
+        let down = Duration::from_millis(u64::try_from(down.as_millis()).unwrap_or(u64::MAX));
+        format!(
+            "by adverts, {} after the last one; [detect] is not used yet: adverts decide",
+            humantime::format_duration(down)
+        )
+    }
+}
+
+fn not_utf8(file: &Path, error: &std::string::FromUtf8Error) -> ConfigError {
+    let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+    let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+    let wrong = "not UTF-8; save the file as UTF-8 text".to_owned();
+    let problems = vec![Problem { line, key: None, value: None, wrong }];
+    ConfigError::Invalid { file: file.to_owned(), problems }
 }
 
 /// `[uplink]`
@@ -59,8 +136,8 @@ pub struct Vrrp {
     pub preempt: bool,
     /// `preempt_delay`, counted from the start or from the mending of a fault.
     pub preempt_delay: Duration,
-    /// `checksum`: of IPv4 adverts.
-    pub checksum: ChecksumStyle,
+    /// `checksum`: of IPv4 adverts; `None` (`auto`): as the others send theirs.
+    pub checksum: Option<ChecksumStyle>,
     /// `virtual_addresses`: at least one, all of `family`.
     pub virtual_addresses: Vec<VirtualAddress>,
     /// The family of all of them.
@@ -76,6 +153,12 @@ pub struct VirtualAddress {
     pub prefix_len: u8,
 }
 
+impl fmt::Display for VirtualAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix_len)
+    }
+}
+
 /// `[detect]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Detect {
@@ -85,6 +168,12 @@ pub struct Detect {
     pub multiplier: u8,
 }
 
+impl Default for Detect {
+    fn default() -> Self {
+        Self { interval: Duration::from_millis(10), multiplier: 5 }
+    }
+}
+
 /// `[paths]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
@@ -92,4 +181,10 @@ pub struct Paths {
     pub bpffs: PathBuf,
     /// The control socket.
     pub socket: PathBuf,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self { bpffs: DEFAULT_BPFFS.into(), socket: DEFAULT_SOCKET.into() }
+    }
 }

@@ -1,1 +1,55 @@
-//! (being written)
+//! Carries. One loop: wait for one input, give it to the machine, carry out what follows.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`start`] | from a configuration to a node that is ready |
+//! | [`node`] | the loop: what can happen, and what is done with it |
+//! | [`carrier`] | from one input to every action; the [`carrier::Datapath`] trait |
+//! | [`kernel`] | the real data path: maps and a packet socket |
+//! | [`worker`] | effects that wait for the kernel, in order |
+//! | [`observe`] | looks at the interfaces when the kernel says that something has changed |
+//! | [`witness`] | writes down what goes by |
+//! | [`snapshot`] | the node, told |
+
+pub mod carrier;
+pub mod kernel;
+pub mod node;
+pub mod observe;
+pub mod snapshot;
+pub mod start;
+pub mod witness;
+pub mod worker;
+
+use crate::config::Config;
+
+/// Runs the daemon until it is asked to stop and has undone everything.
+///
+/// # Errors
+/// What is in the way of starting, or of undoing, in a sentence.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    block_on(async {
+        let (mut node, serving) = start::start(config).await?;
+        let result = node.run().await;
+        node.end().await;
+        serving.abort();
+        // Its socket goes with it; that it was aborted is no news.
+        let _ = serving.await;
+        result
+    })
+}
+
+/// Clears away what a daemon has left that was killed, or that had to leave the fence.
+///
+/// # Errors
+/// A daemon is running, or something cannot be removed.
+pub fn detach(config: Config) -> anyhow::Result<()> {
+    block_on(start::detach(&config))
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    // A WireGuard process that does not answer must not keep us from ending.
+    runtime.shutdown_background();
+    result
+}

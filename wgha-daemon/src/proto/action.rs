@@ -2,6 +2,8 @@ use std::{fmt, net::IpAddr};
 
 use wgha_common::{Centiseconds, Timestamp, abi::Role};
 
+use super::State;
+
 /// What is to be done, in this order. Imperative.
 ///
 /// The first group is done at once by the driver, the second in order by a worker that reports each
@@ -31,7 +33,7 @@ pub enum Action {
     /// The role has changed. For people: log, status, events.
     Report {
         /// What it is now.
-        role: Role,
+        role: State,
         /// Why.
         reason: Reason,
     },

@@ -12,7 +12,22 @@
 //! - Whatever an action leads to comes back as an [`Input`] (I10).
 
 mod action;
+mod adverts;
+mod claim;
+mod election;
+mod group;
+mod health;
 mod input;
+mod lease;
+mod machine;
+mod note;
+mod settings;
+mod state;
+mod takeover;
+mod timers;
 
 pub use action::{Action, Reason};
 pub use input::{Heard, Input, TunnelState, UplinkState};
+pub use machine::Machine;
+pub use settings::Settings;
+pub use state::State;

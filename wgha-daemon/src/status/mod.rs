@@ -1,5 +1,17 @@
 //! Tells. One [`Snapshot`] of the node, as a table, as JSON, and over the control socket.
 
+pub mod control;
+#[cfg(test)]
+mod example;
+mod human;
+mod notify;
+mod recorder;
+mod table;
+
+pub use notify::Notifier;
+pub use recorder::{Kind, Recorder};
+pub use table::{event_line, table};
+
 use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};

@@ -1,1 +1,15 @@
-//! (being written)
+//! Touches the kernel. One file per kernel interface, and no policy: what to do is `proto`'s to say.
+
+pub mod address;
+pub mod announce;
+pub mod bpf;
+pub mod check;
+pub mod clock;
+pub mod link;
+pub mod membership;
+pub mod netlink;
+pub mod packet_socket;
+pub mod report;
+pub mod tunnel;
+pub mod udp_watch;
+pub mod wireguard;

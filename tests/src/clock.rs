@@ -1,0 +1,55 @@
+//! The one clock (`CLOCK_MONOTONIC`, as in wgha's events) and waiting for conditions.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::{interrupt, sys};
+
+/// Between two looks at a condition.
+const LOOK_EVERY: Duration = Duration::from_millis(15);
+
+/// `CLOCK_MONOTONIC` in nanoseconds: the clock of `at_ns` in wgha's events, and of all captures and probes.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    sys::clock_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// Waits until `look` finds something and returns it.
+///
+/// # Errors
+/// `look`'s own, or that nothing was found within `timeout`, or that the user interrupted.
+pub fn wait_for<T>(what: &str, timeout: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        interrupt::check()?;
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        if Instant::now() >= deadline {
+            bail!("waited {timeout:?} in vain for {what}");
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Waits until `look` says true.
+///
+/// # Errors
+/// As [`wait_for`].
+pub fn wait_until(what: &str, timeout: Duration, mut look: impl FnMut() -> Result<bool>) -> Result<()> {
+    wait_for(what, timeout, || Ok(look()?.then_some(())))
+}
+
+/// Lets `time` pass while something is observed.
+///
+/// # Errors
+/// That the user interrupted.
+pub fn observe_for(time: Duration) -> Result<()> {
+    let deadline = Instant::now() + time;
+    while Instant::now() < deadline {
+        interrupt::check()?;
+        std::thread::sleep(LOOK_EVERY.min(deadline.saturating_duration_since(Instant::now())));
+    }
+    Ok(())
+}

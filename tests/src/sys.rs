@@ -1,0 +1,267 @@
+//! The system calls that std does not have. The only unsafe code of the harness.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    os::unix::process::CommandExt,
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+
+pub fn is_root() -> bool {
+    #[expect(unsafe_code, reason = "std has no geteuid")]
+    // SAFETY: no arguments, cannot fail.
+    unsafe {
+        libc::geteuid() == 0
+    }
+}
+
+pub fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    #[expect(unsafe_code, reason = "std's Instant hides its nanoseconds")]
+    // SAFETY: `t` is a timespec to write to.
+    unsafe {
+        libc::clock_gettime(clock, &raw mut t)
+    };
+    u64::try_from(t.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(t.tv_nsec).unwrap_or(0)
+}
+
+pub fn on_signals(signals: &[libc::c_int], handler: extern "C" fn(libc::c_int)) -> Result<()> {
+    for &signal in signals {
+        #[expect(unsafe_code, reason = "std has no signal handlers")]
+        // SAFETY: the handler only stores to an atomic; zero is a valid sigaction (empty mask).
+        let rc = unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = handler as *const () as libc::sighandler_t;
+            action.sa_flags = libc::SA_RESTART | libc::SA_RESETHAND;
+            libc::sigaction(signal, &raw const action, std::ptr::null_mut())
+        };
+        ensure!(rc == 0, "sigaction: {}", io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+pub fn kill(pid: u32, signal: libc::c_int) -> io::Result<()> {
+    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
+    #[expect(unsafe_code, reason = "std can only SIGKILL")]
+    // SAFETY: plain integers; 0 and negative ids, which mean groups, are not made by callers: they hold a child's id.
+    let rc = unsafe { libc::kill(pid, signal) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Runs `command` inside these namespaces (mount, then net), out of the terminal's process group,
+/// and has it killed when the thread that starts it ends.
+pub fn enter_on_exec(command: &mut Command, mount: RawFd, net: RawFd) {
+    die_with_parent(command);
+    #[expect(unsafe_code, reason = "setns must happen between fork and exec")]
+    // SAFETY: setns is async-signal-safe, and the caller keeps the descriptors open until the child is started.
+    unsafe {
+        command
+            .pre_exec(move || setns(mount, libc::CLONE_NEWNS).and_then(|()| setns(net, libc::CLONE_NEWNET)));
+    }
+}
+
+/// Has `command` killed when the thread that starts it ends, and puts it out of the terminal's process group.
+pub fn die_with_parent(command: &mut Command) {
+    command.process_group(0);
+    #[expect(unsafe_code, reason = "prctl must happen between fork and exec")]
+    // SAFETY: prctl is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)).map(drop));
+    }
+}
+
+/// Moves the calling thread into a network namespace.
+pub fn enter_net(net: &File) -> io::Result<()> {
+    setns(net.as_raw_fd(), libc::CLONE_NEWNET)
+}
+
+fn setns(fd: RawFd, kind: libc::c_int) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "std has no setns")]
+    // SAFETY: plain integers.
+    check(unsafe { libc::setns(fd, kind) }).map(drop)
+}
+
+fn check(rc: libc::c_int) -> io::Result<libc::c_int> {
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(rc) }
+}
+
+/// A socket, closed on exec.
+pub fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
+    #[expect(unsafe_code, reason = "std has neither raw nor packet sockets")]
+    // SAFETY: the descriptor that socket returns is new and ours.
+    unsafe {
+        let fd = check(libc::socket(domain, kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, protocol))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// setsockopt with an int.
+pub fn set_option(fd: &OwnedFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let len = socklen::<libc::c_int>();
+    #[expect(unsafe_code, reason = "std has no such sockets")]
+    // SAFETY: the value lives through the call and its length is given.
+    let rc = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), len) };
+    check(rc).map(drop)
+}
+
+/// A socket that sees every frame of an interface in the calling thread's namespace, both ways, with `SO_TIMESTAMPNS`.
+pub fn packet_socket(interface: &str) -> Result<OwnedFd> {
+    // Protocol 0: nothing is received before bind names interface and protocol together.
+    let fd = socket(libc::AF_PACKET, libc::SOCK_RAW, 0).context("AF_PACKET socket")?;
+    set_option(&fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
+    set_option(&fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 8 << 20)?;
+    let name = std::ffi::CString::new(interface)?;
+    #[expect(unsafe_code, reason = "sockaddr_ll is not known to std")]
+    // SAFETY: zero is a valid sockaddr_ll; name is a C string; the address lives through bind.
+    unsafe {
+        let mut address: libc::sockaddr_ll = std::mem::zeroed();
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+        let index = libc::if_nametoindex(name.as_ptr());
+        ensure!(index != 0, "no interface {interface}");
+        address.sll_ifindex = i32::try_from(index)?;
+        check(libc::bind(fd.as_raw_fd(), (&raw const address).cast(), socklen::<libc::sockaddr_ll>()))
+            .with_context(|| format!("binding to {interface}"))?;
+    }
+    Ok(fd)
+}
+
+/// Sends to an address; the port means nothing to a raw socket.
+pub fn send_to(fd: &OwnedFd, payload: &[u8], to: std::net::IpAddr) -> io::Result<()> {
+    match to {
+        std::net::IpAddr::V4(a) => {
+            let address = libc::sockaddr_in {
+                sin_family: libc::AF_INET as u16,
+                sin_port: 0,
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(a.octets()) },
+                sin_zero: [0; 8],
+            };
+            send_raw(fd, payload, &address)
+        }
+        std::net::IpAddr::V6(a) => {
+            let address = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as u16,
+                sin6_port: 0,
+                sin6_flowinfo: 0,
+                sin6_addr: libc::in6_addr { s6_addr: a.octets() },
+                sin6_scope_id: 0,
+            };
+            send_raw(fd, payload, &address)
+        }
+    }
+}
+
+fn send_raw<A>(fd: &OwnedFd, payload: &[u8], address: &A) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "std has no raw sockets")]
+    // SAFETY: payload and address live through the call, their lengths are given.
+    let sent = unsafe {
+        libc::sendto(
+            fd.as_raw_fd(),
+            payload.as_ptr().cast(),
+            payload.len(),
+            libc::MSG_DONTWAIT,
+            std::ptr::from_ref(address).cast(),
+            socklen::<A>(),
+        )
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn socklen<T>() -> libc::socklen_t {
+    libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0)
+}
+
+/// Waits until there is something to read, or `timeout` is over.
+pub fn wait_readable(fd: &OwnedFd, timeout: Duration) -> io::Result<()> {
+    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let timeout = libc::timespec {
+        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(timeout.subsec_nanos()),
+    };
+    #[expect(unsafe_code, reason = "std has no poll")]
+    // SAFETY: one pollfd and a timespec that live through the call.
+    let rc = unsafe { libc::ppoll(&raw mut poll, 1, &raw const timeout, std::ptr::null()) };
+    match check(rc) {
+        Err(e) if e.kind() != io::ErrorKind::Interrupted => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// What came with a datagram.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// Its bytes in the buffer.
+    pub len: usize,
+    /// The kernel's `CLOCK_REALTIME` stamp, if `SO_TIMESTAMPNS` is on.
+    pub realtime_ns: Option<u64>,
+    /// The hop limit, if `IPV6_RECVHOPLIMIT` is on.
+    pub hop_limit: Option<u8>,
+    /// `sll_pkttype` of a packet socket.
+    pub packet_type: u8,
+}
+
+/// Receives one datagram; `None`: there is none now.
+pub fn receive(fd: &OwnedFd, buffer: &mut [u8]) -> io::Result<Option<Received>> {
+    #[repr(align(8))]
+    struct Control([u8; 256]);
+    let mut control = Control([0; 256]);
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    #[expect(unsafe_code, reason = "control messages need recvmsg")]
+    // SAFETY: zero is a valid sockaddr_ll and msghdr; all buffers outlive the call and their lengths are
+    // given; the control messages are walked by libc's own macros within what the kernel wrote.
+    unsafe {
+        let mut address: libc::sockaddr_ll = std::mem::zeroed();
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_name = (&raw mut address).cast();
+        message.msg_namelen = socklen::<libc::sockaddr_ll>();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_controllen = control.0.len();
+        let n = libc::recvmsg(fd.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT);
+        let Ok(len) = usize::try_from(n) else {
+            let e = io::Error::last_os_error();
+            return if e.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(e) };
+        };
+        let mut received = Received { len, packet_type: address.sll_pkttype, ..Received::default() };
+        let mut header = libc::CMSG_FIRSTHDR(&raw const message);
+        while let Some(h) = header.as_ref() {
+            read_control(h, &mut received);
+            header = libc::CMSG_NXTHDR(&raw const message, header);
+        }
+        Ok(Some(received))
+    }
+}
+
+#[expect(unsafe_code, reason = "control messages are read through libc's macros")]
+fn read_control(header: &libc::cmsghdr, received: &mut Received) {
+    // SAFETY: the kernel wrote a whole message of the type that level and type name.
+    unsafe {
+        let data = libc::CMSG_DATA(header);
+        match (header.cmsg_level, header.cmsg_type) {
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                let t = data.cast::<libc::timespec>().read_unaligned();
+                let seconds = u64::try_from(t.tv_sec).unwrap_or(0);
+                received.realtime_ns = Some(seconds * 1_000_000_000 + u64::try_from(t.tv_nsec).unwrap_or(0));
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
+                received.hop_limit = u8::try_from(data.cast::<libc::c_int>().read_unaligned()).ok();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Gives the calling thread SCHED_FIFO, if that is allowed: a late prober measures itself.
+pub fn prefer_this_thread() {
+    let parameters = libc::sched_param { sched_priority: 20 };
+    #[expect(unsafe_code, reason = "std has no scheduling classes")]
+    // SAFETY: 0 is the calling thread; the parameters live through the call.
+    unsafe {
+        libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameters)
+    };
+}

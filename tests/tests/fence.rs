@@ -1,0 +1,104 @@
+//! No lease, no service (I4): a Backup is silent whatever is done to its WireGuard and its addresses.
+#![expect(clippy::unwrap_used, reason = "tests panic")]
+
+use std::time::Duration;
+
+use wgha_tests::{
+    Capture, Frame, Pair, Pinger, Plan, SOON,
+    Which::{A, B},
+    clock::observe_for,
+    may_run, monotonic_ns, wait_until,
+};
+
+#[test]
+fn wireguard_of_a_backup_stays_silent_even_when_it_is_forced_to_speak() {
+    if !may_run() {
+        return;
+    }
+    let pair = Pair::ipv6().unwrap();
+    let ping = pair.ping().unwrap();
+    let wire = Capture::at_port(&pair.topology, B).unwrap();
+    let forced = monotonic_ns();
+
+    // Everything that WireGuard needs to start a handshake by itself, and to steal the session of A.
+    let port = pair.topology.client_tunnel.wg_show("listen-port").unwrap();
+    let endpoint = format!("[{}]:{}", pair.topology.plan.client, port.trim());
+    let tunnel = &pair.topology.b.tunnel;
+    tunnel.set(true).unwrap();
+    let again = format!(
+        "allowed-ips {} endpoint {endpoint} persistent-keepalive 1",
+        Plan::alone(pair.topology.plan.tunnel_client)
+    );
+    tunnel.wg_set(&format!("peer {} remove", Plan::CLIENT_PUBLIC)).unwrap();
+    tunnel.wg_set(&format!("peer {} {again}", Plan::CLIENT_PUBLIC)).unwrap();
+    tunnel.set(true).unwrap();
+
+    wait_until("WireGuard on B to try", SOON, || Ok(counter(&pair, "wireguard_out_fenced") > 0)).unwrap();
+    observe_for(Duration::from_secs(2)).unwrap();
+    let spoken: Vec<_> =
+        wire.received(forced).into_iter().filter(|p| p.frame().is_udp_port(Plan::PORT)).collect();
+    assert!(spoken.is_empty(), "B has sent: {}", spoken[0].frame().describe());
+    assert_eq!(pair.b.role().unwrap().as_deref(), Some("backup"));
+    ping.wait_answer(monotonic_ns(), Some(A), SOON).unwrap();
+}
+
+#[test]
+fn solicitations_for_the_vip_are_answered_by_the_active_alone() {
+    if !may_run() {
+        return;
+    }
+    for pair in [Pair::ipv6, Pair::ipv4] {
+        let pair = pair().unwrap();
+        let answers = answers_about_the_vip(&pair, SOON);
+        assert!(answers.0 > 0, "A does not answer");
+        assert_eq!(answers.1, 0, "B answers");
+    }
+}
+
+#[test]
+fn a_backup_that_was_given_the_vip_by_hand_does_not_answer_for_it() {
+    if !may_run() {
+        return;
+    }
+    for pair in [Pair::ipv6, Pair::ipv4] {
+        let pair = pair().unwrap();
+        let plan = &pair.topology.plan;
+        // Until it sticks through one look, in case the daemon takes it away: it may, but need not.
+        let no_dad = if plan.is_ipv6() { "nodad" } else { "" };
+        let give = format!("address replace {} dev eno1 {no_dad}", plan.with_prefix(plan.vip));
+        let wire = Capture::at_port(&pair.topology, B).unwrap();
+        let given = monotonic_ns();
+        pair.topology.b.namespace.ip(&give).unwrap();
+        let answers = answers_about_the_vip(&pair, SOON);
+        assert!(answers.0 > 0, "A does not answer");
+        let told = wire.received(given).into_iter().filter(|p| tells_of_the_vip(p.frame(), plan));
+        assert_eq!(told.count(), 0, "B answers");
+        assert_eq!(pair.a.role().unwrap().as_deref(), Some("active"));
+        assert_eq!(pair.b.role().unwrap().as_deref(), Some("backup"));
+    }
+}
+
+/// Makes the gateway ask for the VIP some times; how many answers came from A and from B.
+fn answers_about_the_vip(pair: &Pair, timeout: Duration) -> (usize, usize) {
+    let plan = &pair.topology.plan;
+    let wires = [A, B].map(|which| Capture::at_port(&pair.topology, which).unwrap());
+    let since = monotonic_ns();
+    let asking = Pinger::start(&pair.topology.gateway, plan.vip, Duration::from_millis(20)).unwrap();
+    for _ in 0..5 {
+        let forgotten = monotonic_ns();
+        pair.topology.gateway.ip("neigh flush dev lan").unwrap();
+        let answer = asking.wait_answer(forgotten, None, timeout).unwrap();
+        assert_eq!(answer.from(), Some(A));
+    }
+    let count =
+        |wire: &Capture| wire.received(since).iter().filter(|p| tells_of_the_vip(p.frame(), plan)).count();
+    (count(&wires[0]), count(&wires[1]))
+}
+
+fn tells_of_the_vip(frame: Frame<'_>, plan: &Plan) -> bool {
+    frame.neighbour().is_some_and(|n| n.answers && n.target == plan.vip)
+}
+
+fn counter(pair: &Pair, name: &str) -> u64 {
+    pair.b.status().unwrap()["counters"][name].as_u64().unwrap_or(0)
+}

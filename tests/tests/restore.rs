@@ -1,0 +1,151 @@
+//! wgha gives back what it takes: the tunnel's addresses and routes, and after a stop the machine as it was.
+#![expect(clippy::unwrap_used, reason = "tests panic")]
+
+use std::fs;
+
+use aya::programs::{SchedClassifier, tc::TcAttachType};
+use wgha_tests::{
+    AFTER_WIREGUARD, Capture, Namespace, Node, Pair, Plan, SOON, Server, Settings,
+    Which::{self, A, B},
+    may_run, monotonic_ns,
+    node::{CONFIG, run_wgha},
+    wait_until,
+};
+
+/// An address and a route that no configuration of WireGuard or wgha mentions.
+const ADDRESS: &str = "2001:db8:2::53";
+const ROUTE: &str = "2001:db8:77::/64";
+
+#[test]
+fn addresses_and_routes_of_the_tunnel_survive_failover_and_failback() {
+    if !may_run() {
+        return;
+    }
+    let pair = Pair::ipv6().unwrap();
+    let a = &pair.topology.a;
+    a.namespace.ip(&format!("address add {ADDRESS}/128 dev wg1 nodad")).unwrap();
+    a.namespace.ip(&format!("route add {ROUTE} dev wg1 metric 77")).unwrap();
+    for _ in 0..2 {
+        pair.topology.unplug(A).unwrap();
+        pair.b.wait_role("active", SOON).unwrap();
+        wait_until("A's tunnel to be lowered", SOON, || Ok(!a.tunnel.is_up())).unwrap();
+        pair.topology.mend(A).unwrap();
+        pair.wait_serving(A).unwrap();
+        wait_until("address and route to be back", SOON, || Ok(has_extras(a))).unwrap();
+        assert!(a.tunnel.has_address(pair.topology.plan.tunnel_server));
+    }
+}
+
+fn has_extras(server: &Server) -> bool {
+    let routes = server.namespace.ip("-6 route show dev wg1").unwrap();
+    let route = routes.lines().any(|line| line.starts_with(ROUTE) && line.contains("metric 77"));
+    route && server.tunnel.has_address(ADDRESS.parse().unwrap())
+}
+
+#[test]
+fn nothing_is_left_after_sigterm() {
+    if !may_run() {
+        return;
+    }
+    // B knows no endpoint: nothing has to be kept silent.
+    let mut pair = Pair::ipv6().unwrap();
+    assert!(has_programs(&pair.topology.b.namespace), "nothing to be left");
+    assert!(pair.b.term().unwrap().success());
+    assert_undone(&pair, B);
+    assert_no_programs(&pair.topology.b.namespace);
+}
+
+#[test]
+fn a_stopped_active_stays_silent_and_detach_leaves_nothing() {
+    if !may_run() {
+        return;
+    }
+    let mut pair = Pair::ipv6().unwrap();
+    let ping = pair.ping().unwrap();
+    let wire = Capture::at_port(&pair.topology, A).unwrap();
+    assert!(pair.a.term().unwrap().success());
+    let stopped = monotonic_ns();
+    assert_undone(&pair, A);
+    // Some implementations of WireGuard go on talking while their link is down, and would take the
+    // client's session from B.
+    ping.wait_answer(stopped, Some(B), AFTER_WIREGUARD).unwrap();
+    let spoke = wire.received(stopped).into_iter().filter(|p| p.frame().is_udp_port(Plan::PORT));
+    assert_eq!(spoke.count(), 0, "A has gone on talking");
+
+    let detached = run_wgha(&pair.topology.a.namespace, &["detach", "--config", CONFIG]).unwrap();
+    assert!(detached.status.success(), "{detached:?}");
+    assert_undone(&pair, A);
+    assert_no_programs(&pair.topology.a.namespace);
+}
+
+#[test]
+fn detach_refuses_while_a_daemon_runs() {
+    if !may_run() {
+        return;
+    }
+    let pair = Pair::ipv6().unwrap();
+    let refused = run_wgha(&pair.topology.a.namespace, &["detach", "--config", CONFIG]).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("another daemon answers"), "{refused:?}");
+    assert!(has_programs(&pair.topology.a.namespace));
+    assert!(pair.topology.a.has_address(pair.topology.plan.vip));
+}
+
+fn assert_undone(pair: &Pair, which: Which) {
+    let server = pair.topology.server(which);
+    assert!(!server.has_address(pair.topology.plan.vip), "the VIP");
+    assert!(!server.tunnel.is_up(), "wg1 is up");
+    assert!(!server.namespace.path("/run/wgha/wgha.sock").exists(), "the control socket");
+}
+
+fn assert_no_programs(namespace: &Namespace) {
+    assert!(!has_programs(namespace), "programs");
+    assert_eq!(pins(namespace), [""; 0]);
+}
+
+#[test]
+fn a_stopped_node_starts_again_with_its_tunnel_as_it_was() {
+    if !may_run() {
+        return;
+    }
+    let mut pair = Pair::ipv6().unwrap();
+    for _ in 0..2 {
+        assert!(pair.a.term().unwrap().success());
+        pair.b.wait_role("active", SOON).unwrap();
+        pair.a = Node::start(&pair.topology, A, &Settings::seed(&pair.topology.plan, A)).unwrap();
+        pair.wait_serving(A).unwrap();
+        let address = pair.topology.plan.tunnel_server;
+        wait_until("the tunnel's address", SOON, || Ok(pair.topology.a.tunnel.has_address(address))).unwrap();
+    }
+}
+
+/// Whether anything is attached to the uplink: XDP, TCX or a classic filter.
+fn has_programs(namespace: &Namespace) -> bool {
+    let xdp = namespace.ip("-details link show dev eno1").unwrap().contains("xdp");
+    let clsact = namespace.run("tc", &["qdisc", "show", "dev", "eno1"]).unwrap().contains("clsact");
+    let filters =
+        ["ingress", "egress"].map(|way| namespace.run("tc", &["filter", "show", "dev", "eno1", way]));
+    let filters = filters.into_iter().any(|shown| !shown.unwrap_or_default().is_empty());
+    let tcx = [TcAttachType::Ingress, TcAttachType::Egress].map(|way| {
+        let attached = namespace.inside(move || Ok(SchedClassifier::query_tcx("eno1", way)?));
+        // Before Linux 6.6 there is no TCX to ask for.
+        attached.is_ok_and(|(_, programs)| !programs.is_empty())
+    });
+    xdp || (clsact && filters) || tcx.contains(&true)
+}
+
+/// Everything below the bpffs of a server that is not a folder.
+fn pins(namespace: &Namespace) -> Vec<String> {
+    let mut folders = vec![namespace.path("/sys/fs/bpf")];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else if !entry.file_name().to_string_lossy().ends_with(".debug") {
+                found.push(entry.path().display().to_string());
+            }
+        }
+    }
+    found
+}

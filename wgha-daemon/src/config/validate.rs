@@ -1,0 +1,153 @@
+//! The one pass from the file to a [`Config`], which finds everything that is wrong with it.
+
+use std::{net::IpAddr, path::Path, time::Duration};
+
+use super::{
+    Attach, Config, DEFAULT_ADVERT_INTERVAL, Detect, Paths, Uplink, Vrrp,
+    document::{Document, Located, Names},
+    problem::Problem,
+    read,
+    virtual_addresses::{family_of, virtual_addresses},
+};
+
+const SECTIONS: Names = &["uplink", "wireguard", "vrrp", "peer", "detect", "paths"];
+const UPLINK_KEYS: Names = &["interface", "attach"];
+const WIREGUARD_KEYS: Names = &["interface"];
+const VRRP_KEYS: Names =
+    &["id", "priority", "advert_interval", "preempt", "preempt_delay", "checksum", "virtual_addresses"];
+const PEER_KEYS: Names = &["address"];
+const DETECT_KEYS: Names = &["interval", "multiplier"];
+const PATHS_KEYS: Names = &["bpffs", "socket"];
+
+/// Turns the text of `file` into a configuration.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(super) fn validate(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
+    let document = Document::parse(text, SECTIONS)?;
+    let uplink = uplink(&document);
+    let wireguard = wireguard(&document, uplink.as_ref());
+    let vrrp = vrrp(&document);
+    let peers = peers(&document, vrrp.as_ref());
+    let detect = detect(&document);
+    let paths = paths(&document);
+    let config = assemble(file, uplink, wireguard, vrrp, peers, detect, paths);
+    match (document.into_problems(), config) {
+        (problems, Some(config)) if problems.is_empty() => Ok(config),
+        (problems, _) => Err(problems),
+    }
+}
+
+fn assemble(
+    file: &Path,
+    uplink: Option<Uplink>,
+    wireguard: Option<String>,
+    vrrp: Option<Vrrp>,
+    peers: Option<Vec<IpAddr>>,
+    detect: Option<Detect>,
+    paths: Option<Paths>,
+) -> Option<Config> {
+    Some(Config {
+        file: file.to_owned(),
+        uplink: uplink?,
+        wireguard: wireguard?,
+        vrrp: vrrp?,
+        peers: peers?,
+        detect: detect?,
+        paths: paths?,
+    })
+}
+
+fn uplink(document: &Document<'_>) -> Option<Uplink> {
+    let wanted = "it must name the interface that the VIP is on, as in interface = \"eno1\"";
+    let section = document.section("uplink", UPLINK_KEYS, Some(wanted));
+    let interface =
+        section.required("interface", "the interface that the VIP is on, as in \"eno1\"", read::interface);
+    let attach = section.optional("attach", Attach::Auto, read::attach);
+    Some(Uplink { interface: interface?.value, attach: attach? })
+}
+
+fn wireguard(document: &Document<'_>, uplink: Option<&Uplink>) -> Option<String> {
+    let wanted = "it must name the WireGuard interface, as in interface = \"wg1\"";
+    let section = document.section("wireguard", WIREGUARD_KEYS, Some(wanted));
+    let interface =
+        section.required("interface", "the WireGuard interface, as in \"wg1\"", read::interface)?;
+    if uplink.is_some_and(|uplink| uplink.interface == interface.value) {
+        section.tell(interface.problem("the uplink itself; use the WireGuard interface, as in \"wg1\""));
+        return None;
+    }
+    Some(interface.value)
+}
+
+fn vrrp(document: &Document<'_>) -> Option<Vrrp> {
+    let wanted = "it must hold id, priority and virtual_addresses";
+    let section = document.section("vrrp", VRRP_KEYS, Some(wanted));
+    let id =
+        section.required("id", "the virtual router's number, 1 to 255, the same on all servers", read::vrid);
+    let priority =
+        section.required("priority", "1 to 254, the highest where the VIP belongs", read::priority);
+    let advert_interval = section.optional("advert_interval", DEFAULT_ADVERT_INTERVAL, read::advert_interval);
+    let preempt = section.optional("preempt", true, read::boolean);
+    let preempt_delay = section.optional("preempt_delay", Duration::ZERO, read::preempt_delay);
+    let checksum = section.optional("checksum", None, read::checksum);
+    let addresses = virtual_addresses(&section);
+    let (family, virtual_addresses) = addresses?;
+    Some(Vrrp {
+        id: id?.value,
+        priority: priority?.value,
+        advert_interval: advert_interval?,
+        preempt: preempt?,
+        preempt_delay: preempt_delay?,
+        checksum: checksum?,
+        virtual_addresses: virtual_addresses.into_iter().map(|located| located.value).collect(),
+        family,
+    })
+}
+
+fn peers(document: &Document<'_>, vrrp: Option<&Vrrp>) -> Option<Vec<IpAddr>> {
+    let mut peers: Vec<Located<IpAddr>> = Vec::new();
+    let mut right = true;
+    for section in document.sections("peer", PEER_KEYS) {
+        let wanted = "the other server's own address, as in \"2001:db8:1::4\"";
+        let Some(peer) = section.required("address", wanted, read::peer) else {
+            right = false;
+            continue;
+        };
+        if let Some(wrong) = conflict(&peer, &peers, vrrp) {
+            section.tell(peer.problem(wrong));
+            right = false;
+        }
+        peers.push(peer);
+    }
+    right.then(|| peers.into_iter().map(|located| located.value).collect())
+}
+
+fn conflict(this: &Located<IpAddr>, before: &[Located<IpAddr>], vrrp: Option<&Vrrp>) -> Option<String> {
+    if let Some(twin) = before.iter().find(|other| other.value == this.value) {
+        return Some(format!("listed twice, first on line {}; leave one out", twin.line()));
+    }
+    let vrrp = vrrp?;
+    if vrrp.virtual_addresses.iter().any(|vip| vip.address == this.value) {
+        return Some("a virtual address, which moves; use the other server's own address".to_owned());
+    }
+    let (family, wanted) = (family_of(&this.value), vrrp.family);
+    (family != wanted).then(|| {
+        format!("{family}, but virtual_addresses are {wanted}; use the other server's {wanted} address")
+    })
+}
+
+fn detect(document: &Document<'_>) -> Option<Detect> {
+    let section = document.section("detect", DETECT_KEYS, None);
+    let default = Detect::default();
+    let interval = section.optional("interval", default.interval, read::detect_interval);
+    let multiplier = section.optional("multiplier", default.multiplier, read::detect_multiplier);
+    Some(Detect { interval: interval?, multiplier: multiplier? })
+}
+
+fn paths(document: &Document<'_>) -> Option<Paths> {
+    let section = document.section("paths", PATHS_KEYS, None);
+    let default = Paths::default();
+    let bpffs = section.optional("bpffs", default.bpffs, read::folder);
+    let socket = section.optional("socket", default.socket, read::socket);
+    Some(Paths { bpffs: bpffs?, socket: socket? })
+}

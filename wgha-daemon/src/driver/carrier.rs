@@ -1,0 +1,224 @@
+//! From one input to every action that follows from it.
+
+use std::{collections::VecDeque, net::IpAddr};
+
+use tokio::sync::mpsc;
+use wgha_common::{
+    Centiseconds, Timestamp,
+    abi::{AdvertSeen, AdvertStamp, Event, EventKind, Lease},
+};
+
+use super::worker::{Done, Effect};
+use crate::proto::{Action, Heard, Input, Machine};
+
+/// What is done at once: maps, and frames on the wire. Behind a trait, so that the loop is tested without a kernel.
+pub trait Datapath {
+    /// Writes `LEASE`.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn set_lease(&mut self, lease: Lease) -> Result<(), String>;
+
+    /// Writes priority and interval into `ADVERT`.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn stamp_adverts(&mut self, priority: u8, interval: Centiseconds) -> Result<(), String>;
+
+    /// Puts an advert on the wire.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn send_advert(&mut self) -> Result<(), String>;
+
+    /// Announces every VIP.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn announce(&mut self) -> Result<(), String>;
+
+    /// Reads `ROUTERS` and the epoch in `REVOKED`.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn look(&mut self) -> Result<(Vec<(IpAddr, AdvertSeen)>, u64), String>;
+}
+
+/// Sees what goes by: the recorder.
+pub trait Witness {
+    /// An input is about to be handled.
+    fn input(&mut self, input: &Input, now: Timestamp);
+    /// An action was decided.
+    fn action(&mut self, action: &Action, now: Timestamp);
+}
+
+/// The machine, with its hands and its witness.
+pub struct Carrier<D, W> {
+    /// Decides.
+    pub machine: Machine,
+    /// Does at once.
+    pub datapath: D,
+    /// Writes down.
+    pub witness: W,
+    /// Does in order, and reports.
+    pub effects: mpsc::UnboundedSender<Effect>,
+    /// Which of them are under way.
+    pub pending: Pending,
+    /// The machine has nothing left to do.
+    pub finished: bool,
+}
+
+/// Which effects are under way, and since when what they change may be judged.
+///
+/// What is found of an interface while one of our own effects changes it says nothing about what
+/// others have done; neither does what was read before the effect's end and arrives after it.
+#[derive(Debug, Default)]
+pub struct Pending {
+    tunnel: u32,
+    tunnel_settled: Timestamp,
+    vip: u32,
+    vip_settled: Timestamp,
+    /// The last HoldVip has succeeded and no ReleaseVip has followed.
+    held: bool,
+}
+
+impl Pending {
+    fn asked(&mut self, effect: Effect) {
+        match effect {
+            Effect::RaiseTunnel | Effect::LowerTunnel => self.tunnel += 1,
+            Effect::HoldVip => self.vip += 1,
+            Effect::ReleaseVip => {
+                self.vip += 1;
+                self.held = false;
+            }
+            Effect::TendTunnel { .. } => {}
+        }
+    }
+
+    fn ended(&mut self, done: &Done) {
+        match done.effect {
+            Effect::RaiseTunnel | Effect::LowerTunnel => {
+                self.tunnel = self.tunnel.saturating_sub(1);
+                self.tunnel_settled = done.at;
+            }
+            Effect::HoldVip | Effect::ReleaseVip => {
+                self.vip = self.vip.saturating_sub(1);
+                self.vip_settled = done.at;
+                self.held = self.vip == 0 && done.effect == Effect::HoldVip && done.result.is_ok();
+            }
+            Effect::TendTunnel { .. } => {}
+        }
+    }
+
+    /// Whether what was read of the tunnel at `at` is others' doing.
+    #[must_use]
+    pub fn tunnel_settled(&self, at: Timestamp) -> bool {
+        self.tunnel == 0 && at >= self.tunnel_settled
+    }
+
+    /// Whether the VIPs must be there in what was read at `at`.
+    #[must_use]
+    pub fn vips_expected(&self, at: Timestamp) -> bool {
+        self.held && self.vip == 0 && at >= self.vip_settled
+    }
+}
+
+impl<D: Datapath, W: Witness> Carrier<D, W> {
+    /// Gives `input` to the machine and carries out all that follows, until there is nothing left to do.
+    pub fn take(&mut self, input: Input, now: Timestamp) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            self.witness.input(&input, now);
+            self.machine.handle(input, now);
+            while let Some(action) = self.machine.poll_action() {
+                self.witness.action(&action, now);
+                inputs.extend(self.carry_out(action));
+            }
+        }
+    }
+
+    /// Carries out one action; what it leads to at once is the next input.
+    fn carry_out(&mut self, action: Action) -> Option<Input> {
+        match action {
+            Action::SetLease { role, epoch, until } => {
+                let written = self.datapath.set_lease(Lease::new(role, epoch, until));
+                written.err().map(Input::MapFailed)
+            }
+            Action::StampAdverts { priority, interval } => {
+                self.datapath.stamp_adverts(priority, interval).err().map(Input::MapFailed)
+            }
+            Action::SendAdvert => self.datapath.send_advert().err().map(Input::AdvertFailed),
+            Action::Announce => Some(Input::Announced(self.datapath.announce())),
+            Action::LookAgain => Some(match self.datapath.look() {
+                Ok((routers, revoked_epoch)) => {
+                    let routers = routers.iter().filter_map(|(source, seen)| heard(*source, seen)).collect();
+                    Input::LookedAgain { routers, revoked_epoch }
+                }
+                Err(e) => Input::MapFailed(e),
+            }),
+            Action::Report { .. } => None,
+            Action::Finish => {
+                self.finished = true;
+                None
+            }
+            Action::HoldVip => self.ask(Effect::HoldVip),
+            Action::ReleaseVip => self.ask(Effect::ReleaseVip),
+            Action::RaiseTunnel => self.ask(Effect::RaiseTunnel),
+            Action::LowerTunnel => self.ask(Effect::LowerTunnel),
+        }
+    }
+
+    /// An effect has ended.
+    pub fn effect_done(&mut self, done: Done, now: Timestamp) {
+        self.pending.ended(&done);
+        if let Some(input) = done.into_input() {
+            self.take(input, now);
+        }
+    }
+
+    /// Has the worker note the tunnel's addresses and routes, or put them back.
+    pub fn tend_tunnel(&mut self, went_down: bool) {
+        // Were the worker gone, the next effect would say so.
+        let _ = self.ask(Effect::TendTunnel { went_down });
+    }
+
+    fn ask(&mut self, effect: Effect) -> Option<Input> {
+        self.pending.asked(effect);
+        let refused = self.effects.send(effect).is_err();
+        // The worker only ends with the daemon; were it gone, nothing could be carried out any more.
+        refused.then(|| Input::MapFailed("the worker has ended".to_owned()))
+    }
+}
+
+fn heard(source: IpAddr, seen: &AdvertSeen) -> Option<Heard> {
+    let interval = Centiseconds::new(seen.interval).ok()?;
+    Some(Heard { at: Timestamp::from_nanos(seen.at), source, priority: seen.priority, interval })
+}
+
+/// The input that a record of the ring stands for; `None` for what only people want to know.
+#[must_use]
+pub fn input_of(event: &Event, revoked_epoch: u64) -> Option<Input> {
+    let seen = AdvertSeen {
+        at: event.at,
+        interval: event.interval,
+        priority: event.priority,
+        ..AdvertSeen::default()
+    };
+    let heard = heard(event.source.into(), &seen)?;
+    match EventKind::from_number(event.kind)? {
+        EventKind::Outranked => Some(Input::LeaseRevoked { epoch: revoked_epoch, by: heard }),
+        EventKind::NewRouter | EventKind::ChangedRouter | EventKind::Resigned | EventKind::Rival => {
+            Some(Input::AdvertHeard(heard))
+        }
+        EventKind::Malformed => None,
+    }
+}
+
+/// The stamp for `ADVERT`.
+#[must_use]
+pub fn stamp(priority: u8, interval: Centiseconds, checksum: wgha_common::abi::ChecksumStyle) -> AdvertStamp {
+    AdvertStamp { priority, checksum: checksum as u8, interval: interval.number(), reserved: 0 }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,297 @@
+//! The loop.
+
+use std::time::Duration;
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{broadcast, mpsc},
+};
+use wgha_common::{Timestamp, abi::EventKind};
+
+use super::{
+    carrier::{Carrier, input_of},
+    kernel::{Kernel, Origin},
+    observe::{Look, Seen, TunnelSeen, UplinkSeen},
+    snapshot,
+    witness::Recording,
+    worker::{Done, Effect},
+};
+use crate::{
+    config::Config,
+    proto::{Input, TunnelState, UplinkState},
+    status::{Wakeups, control::Request},
+    sys::{
+        address,
+        bpf::{Attachment, Programs, attach, events::Events},
+        clock,
+        membership::Membership,
+        wireguard::{self, Implementation, WireguardError},
+    },
+};
+
+/// How long a teardown may take before the daemon gives up on it.
+const TEARDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Everything that the loop holds.
+pub struct Node {
+    /// The valid configuration.
+    pub config: Config,
+    /// The machine and its hands.
+    pub carrier: Carrier<Kernel, Recording>,
+    /// The programs, to be attached anew when the uplink comes back as another interface.
+    pub programs: Programs,
+    /// What is attached.
+    pub attachment: Option<Attachment>,
+    /// Held for the group's multicast.
+    pub membership: Option<Membership>,
+    /// The ring.
+    pub events: Events,
+    /// Ends of effects.
+    pub done: mpsc::UnboundedReceiver<Done>,
+    /// What the watchers have found.
+    pub seen: mpsc::UnboundedReceiver<Seen>,
+    /// Asks the watchers to look.
+    pub looks: broadcast::Sender<Look>,
+    /// The control socket's questions.
+    pub requests: mpsc::Receiver<Request>,
+    /// The uplink, as it was last found.
+    pub uplink: UplinkSeen,
+    /// The WireGuard interface, as it was last found.
+    pub tunnel: TunnelSeen,
+    /// How often the loop woke up.
+    pub wakeups: Wakeups,
+    /// When the daemon started.
+    pub started: Timestamp,
+}
+
+impl Node {
+    /// Runs until the machine has finished.
+    ///
+    /// # Errors
+    /// When signals cannot be caught.
+    pub async fn run(&mut self) -> anyhow::Result<()> {
+        let mut term = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut give_up: Option<tokio::time::Instant> = None;
+        self.carrier.take(Input::Started, clock::now());
+        self.carrier.witness.ready();
+        while !self.carrier.finished {
+            if give_up.is_some_and(|at| tokio::time::Instant::now() >= at) {
+                anyhow::bail!(
+                    "teardown did not end within {TEARDOWN_TIMEOUT:?}: look at `ip addr` and `ip link`"
+                );
+            }
+            if self.wait(&mut term, &mut interrupt, give_up).await {
+                give_up.get_or_insert_with(|| tokio::time::Instant::now() + TEARDOWN_TIMEOUT);
+                self.carrier.take(Input::StopRequested, clock::now());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the programs off, unless they are all that keeps WireGuard silent: a userspace
+    /// implementation goes on talking, to every endpoint it knows, while its link is set down.
+    pub async fn end(self) {
+        let talks_when_down = match wireguard::facts(&self.config.wireguard).await {
+            Ok(facts) => facts.implementation == Implementation::Userspace && facts.endpoints > 0,
+            Err(WireguardError::Silent(_)) => true,
+            Err(_) => false,
+        };
+        if let Some(attachment) = self.attachment.filter(|a| talks_when_down && a.is_pinned()) {
+            tracing::warn!(
+                "the programs stay on {}: {} may talk although it is down; `wgha detach` takes them off",
+                self.config.uplink.interface,
+                self.config.wireguard
+            );
+            attachment.leave();
+        }
+    }
+
+    /// Waits for one thing to happen and deals with it; true: a stop was asked for.
+    async fn wait(
+        &mut self,
+        term: &mut Signal,
+        interrupt: &mut Signal,
+        give_up: Option<tokio::time::Instant>,
+    ) -> bool {
+        let deadline = self.carrier.machine.poll_timeout();
+        // The deadline first: a flood of anything else must not starve it.
+        tokio::select! {
+            biased;
+            () = sleep_until(deadline) => self.deadline(),
+            ready = self.events.ready() => self.ring(ready.is_ok()),
+            Some(done) = self.done.recv() => self.effect_done(done),
+            Some(seen) = self.seen.recv() => self.found(seen),
+            Some(request) = self.requests.recv() => self.answer(request),
+            _ = term.recv() => return true,
+            _ = interrupt.recv() => return true,
+            () = sleep_until_instant(give_up) => {}
+        }
+        false
+    }
+
+    /// Nothing is decided on a deadline before the ring is drained (invariant I3).
+    fn deadline(&mut self) {
+        self.wakeups.timer += 1;
+        self.drain_ring();
+        let now = clock::now();
+        if self.carrier.machine.poll_timeout().is_some_and(|due| due <= now) {
+            self.carrier.take(Input::TimerFired, now);
+        }
+    }
+
+    fn ring(&mut self, readable: bool) {
+        self.wakeups.ring += 1;
+        if readable {
+            self.drain_ring();
+        }
+    }
+
+    fn drain_ring(&mut self) {
+        while let Some(event) = self.events.next() {
+            let now = clock::now();
+            if EventKind::from_number(event.kind) == Some(EventKind::Malformed) {
+                self.carrier.witness.malformed(&event);
+                continue;
+            }
+            let revoked = self.carrier.datapath.maps.revoked().map_or(0, |r| r.epoch);
+            if let Some(input) = input_of(&event, revoked) {
+                self.carrier.take(input, now);
+            }
+        }
+    }
+
+    fn effect_done(&mut self, done: Done) {
+        self.wakeups.effects += 1;
+        let look = matches!(done.effect, Effect::RaiseTunnel | Effect::LowerTunnel | Effect::HoldVip);
+        self.carrier.effect_done(done, clock::now());
+        if look {
+            // What was found while the effect ran was not judged; now it counts. Nobody listening is no loss.
+            let _ = self.looks.send(Look::Now);
+        }
+    }
+
+    fn found(&mut self, seen: Seen) {
+        self.wakeups.netlink += 1;
+        match seen {
+            Seen::Uplink(seen) => self.uplink_found(seen),
+            Seen::Tunnel(seen) => self.tunnel_found(seen),
+        }
+    }
+
+    /// What was found of the uplink, before and after the start.
+    pub fn uplink_found(&mut self, seen: UplinkSeen) {
+        let before = self.uplink_state();
+        self.uplink = seen;
+        if let Err(e) = self.settle_on_uplink() {
+            tracing::error!(uplink = self.config.uplink.interface, "{e:#}");
+        }
+        let now = clock::now();
+        let state = self.uplink_state();
+        if state != before {
+            self.carrier.take(Input::UplinkChanged(state), now);
+        }
+        if self.carrier.pending.vips_expected(self.uplink.at)
+            && let Some(lost) = self.missing_vip()
+        {
+            self.carrier.take(Input::VipLost(lost), now);
+        }
+    }
+
+    fn missing_vip(&self) -> Option<std::net::IpAddr> {
+        let there = |a| self.uplink.addresses.iter().any(|i| i.address == a);
+        self.config.vrrp.virtual_addresses.iter().map(|v| v.address).find(|a| !there(*a))
+    }
+
+    /// Programs, membership and the origin of frames follow the interface, which may have come back as another one.
+    fn settle_on_uplink(&mut self) -> anyhow::Result<()> {
+        let Some(link) = self.uplink.link else {
+            self.attachment = None;
+            self.membership = None;
+            return self.carrier.datapath.set_origin(None).map_err(anyhow::Error::msg);
+        };
+        let vrrp = &self.config.vrrp;
+        let source = address::advert_source(&self.uplink.addresses, vrrp.family, &vrrp.virtual_addresses);
+        let origin = Origin { link: link.index, mac: link.mac, source };
+        self.carrier.datapath.set_origin(Some(origin)).map_err(anyhow::Error::msg)?;
+        if self.attachment.as_ref().is_none_or(|a| a.link != link.index) {
+            self.attachment = None;
+            let uplink = &self.config.uplink;
+            let (interface, bpffs) = (uplink.interface.as_str(), self.config.paths.bpffs.as_path());
+            let place = attach::Place { interface, link: link.index, bpffs };
+            let attached = attach::attach(&mut self.programs, place, uplink.attach)?;
+            tracing::info!(
+                uplink = uplink.interface,
+                ingress = attached.ingress.name(),
+                egress = attached.egress.name(),
+                pinned = attached.is_pinned(),
+                "attached"
+            );
+            self.attachment = Some(attached);
+            self.membership = None;
+        }
+        if self.membership.is_none() {
+            self.membership = Some(Membership::join(vrrp.family, link.index)?);
+        }
+        Ok(())
+    }
+
+    fn uplink_state(&self) -> UplinkState {
+        let link = self.uplink.link.filter(|_| self.attachment.is_some());
+        let vrrp = &self.config.vrrp;
+        UplinkState {
+            present: link.is_some(),
+            running: link.is_some_and(|l| l.running),
+            source: address::advert_source(&self.uplink.addresses, vrrp.family, &vrrp.virtual_addresses),
+        }
+    }
+
+    /// What was found of the WireGuard interface, before and after the start.
+    pub fn tunnel_found(&mut self, seen: TunnelSeen) {
+        if !self.carrier.pending.tunnel_settled(seen.at) {
+            return; // found in the middle of our own effect; looked at again after it
+        }
+        let before = tunnel_state(&self.tunnel);
+        self.tunnel = seen;
+        let state = tunnel_state(&self.tunnel);
+        if let Err(e) = self.carrier.datapath.set_wireguard_port(state.listen_port) {
+            self.carrier.take(Input::MapFailed(e), clock::now());
+        }
+        self.carrier.tend_tunnel(self.tunnel.went_down);
+        if state != before {
+            self.carrier.take(Input::TunnelChanged(state), clock::now());
+        }
+    }
+
+    fn answer(&mut self, request: Request) {
+        self.wakeups.control += 1;
+        match request {
+            // Who has asked and gone away does not need the answer.
+            Request::Status(reply) => drop(reply.send(snapshot::of(self))),
+            Request::Events(reply) => drop(reply.send(self.carrier.witness.events())),
+        }
+    }
+}
+
+fn tunnel_state(seen: &TunnelSeen) -> TunnelState {
+    let facts = seen.facts.as_ref().and_then(|f| f.as_ref().ok());
+    TunnelState {
+        present: facts.is_some(),
+        up: seen.link.is_some_and(|l| l.up),
+        listen_port: facts.and_then(|f| f.listen_port),
+    }
+}
+
+async fn sleep_until(deadline: Option<Timestamp>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep(deadline.since(clock::now())).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until_instant(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

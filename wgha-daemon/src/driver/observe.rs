@@ -1,0 +1,175 @@
+//! Looks at the uplink and at the WireGuard interface whenever the kernel says that something has changed.
+//!
+//! Notifications only say *that*; the state is read anew each time. So a lost or late one cannot
+//! leave a wrong picture behind.
+
+use std::time::Duration;
+
+use rtnetlink::Handle;
+use tokio::sync::{broadcast, mpsc};
+use wgha_common::Timestamp;
+
+use crate::sys::{
+    address::{self, InterfaceAddress},
+    clock,
+    link::{self, Link},
+    netlink::{Changed, NetlinkError},
+    wireguard::{self, Facts},
+};
+
+/// Kernel WireGuard tells nobody that its listen port was changed: it is looked at this often.
+const AUDIT: Duration = Duration::from_secs(10);
+
+/// An interface, as it was found.
+#[derive(Debug)]
+pub enum Seen {
+    /// The uplink.
+    Uplink(UplinkSeen),
+    /// The WireGuard interface.
+    Tunnel(TunnelSeen),
+}
+
+/// The uplink, as it was found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UplinkSeen {
+    /// When looking began: what happened later may be missing.
+    pub at: Timestamp,
+    /// The interface, if it exists.
+    pub link: Option<Link>,
+    /// Its addresses.
+    pub addresses: Vec<InterfaceAddress>,
+}
+
+/// The WireGuard interface, as it was found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TunnelSeen {
+    /// When looking began: what happened later may be missing.
+    pub at: Timestamp,
+    /// The interface, if it exists.
+    pub link: Option<Link>,
+    /// The kernel has said that it was down, although it may be up again.
+    pub went_down: bool,
+    /// What WireGuard says, or why it says nothing.
+    pub facts: Option<Result<Facts, String>>,
+}
+
+/// Why to look.
+#[derive(Debug, Clone)]
+pub enum Look {
+    /// The kernel has notified us.
+    Changed(Changed),
+    /// A UDP socket was closed.
+    UdpClosed(u16),
+    /// The driver wants to know.
+    Now,
+}
+
+/// Looks at the uplink now.
+///
+/// # Errors
+/// [`NetlinkError`].
+pub async fn uplink(handle: &Handle, name: &str) -> Result<UplinkSeen, NetlinkError> {
+    let at = clock::now();
+    let link = link::read(handle, name).await?;
+    let addresses = match &link {
+        Some(link) => address::list(handle, link.index).await?,
+        None => Vec::new(),
+    };
+    Ok(UplinkSeen { at, link, addresses })
+}
+
+/// Looks at the WireGuard interface now.
+///
+/// # Errors
+/// [`NetlinkError`].
+pub async fn tunnel(handle: &Handle, name: &str) -> Result<TunnelSeen, NetlinkError> {
+    let at = clock::now();
+    let link = link::read(handle, name).await?;
+    let facts = match link {
+        Some(_) => Some(wireguard::facts(name).await.map_err(|e| e.to_string())),
+        None => None,
+    };
+    Ok(TunnelSeen { at, link, went_down: false, facts })
+}
+
+/// Watches the uplink until the driver has gone.
+pub async fn watch_uplink(
+    handle: Handle,
+    name: String,
+    mut looks: broadcast::Receiver<Look>,
+    seen: mpsc::UnboundedSender<Seen>,
+) {
+    let mut index = None;
+    loop {
+        match uplink(&handle, &name).await {
+            Ok(found) => {
+                index = found.link.map(|l| l.index.0);
+                if seen.send(Seen::Uplink(found)).is_err() {
+                    return;
+                }
+            }
+            Err(e) => tracing::warn!(interface = name, "cannot be looked at: {e}"),
+        }
+        loop {
+            match looks.recv().await {
+                Ok(look) if !concerns(&look, &name, index) => {}
+                Err(broadcast::error::RecvError::Closed) => return,
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => break,
+            }
+        }
+    }
+}
+
+/// Watches the WireGuard interface until the driver has gone.
+pub async fn watch_tunnel(
+    handle: Handle,
+    name: String,
+    mut looks: broadcast::Receiver<Look>,
+    seen: mpsc::UnboundedSender<Seen>,
+) {
+    let mut index = None;
+    let mut port = None;
+    let mut went_down = false;
+    loop {
+        match tunnel(&handle, &name).await {
+            Ok(mut found) => {
+                found.went_down = std::mem::take(&mut went_down);
+                index = found.link.map(|l| l.index.0);
+                port = found.facts.as_ref().and_then(|f| f.as_ref().ok()).and_then(|f| f.listen_port);
+                if seen.send(Seen::Tunnel(found)).is_err() {
+                    return;
+                }
+            }
+            Err(e) => tracing::warn!(interface = name, "cannot be looked at: {e}"),
+        }
+        let audit = tokio::time::sleep(AUDIT);
+        tokio::pin!(audit);
+        loop {
+            let look = tokio::select! {
+                () = &mut audit => break,
+                look = looks.recv() => look,
+            };
+            match look {
+                Ok(Look::UdpClosed(closed)) if Some(closed) == port => break,
+                Ok(look) if !concerns(&look, &name, index) => {}
+                Err(broadcast::error::RecvError::Closed) => return,
+                Ok(Look::Changed(Changed::Link { up, .. })) => {
+                    went_down |= !up;
+                    break;
+                }
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => break,
+            }
+        }
+    }
+}
+
+fn concerns(look: &Look, name: &str, index: Option<u32>) -> bool {
+    match look {
+        Look::Changed(Changed::Everything) | Look::Now => true,
+        Look::Changed(Changed::Link { index: i, name: n, .. }) => {
+            Some(*i) == index || n.as_deref() == Some(name)
+        }
+        Look::Changed(Changed::Address(i)) => Some(*i) == index,
+        Look::UdpClosed(_) => false,
+    }
+}

@@ -1,0 +1,142 @@
+//! The node, told.
+
+use std::collections::BTreeMap;
+
+use wgha_common::{
+    abi::{ChecksumStyle, Direction, Role},
+    wire::wireguard::MessageType,
+};
+
+use super::node::Node;
+use crate::{
+    proto::{Machine, State},
+    status::{LeaseStatus, RouterStatus, Snapshot, TrafficStatus, UplinkStatus, VrrpStatus, WireguardStatus},
+    sys::clock,
+};
+
+/// Everything that `wgha status` shows, as it is now.
+#[must_use]
+pub fn of(node: &Node) -> Snapshot {
+    let now = clock::now();
+    let machine = &node.carrier.machine;
+    Snapshot {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        config: node.config.file.display().to_string(),
+        uptime_s: now.since(node.started).as_secs_f64(),
+        role: machine.role_name().to_owned(),
+        role_since_s: now.since(machine.since()).as_secs_f64(),
+        reason: machine.reason().to_string(),
+        problems: problems(node),
+        vrrp: vrrp(node, machine),
+        uplink: uplink(node),
+        wireguard: wireguard(node),
+        lease: lease(node),
+        routers: routers(node),
+        counters: node.carrier.datapath.maps.counters().unwrap_or_default(),
+        wakeups: node.wakeups,
+    }
+}
+
+fn problems(node: &Node) -> Vec<String> {
+    let mut problems = node.carrier.machine.problems();
+    if node.attachment.as_ref().is_some_and(|a| !a.is_pinned()) {
+        let bpffs = node.config.paths.bpffs.display();
+        problems.push(format!("the fence ends with the daemon's process: {bpffs} is not a writable bpffs"));
+    }
+    if let Some(Err(e)) = &node.tunnel.facts {
+        problems.push(e.clone());
+    }
+    problems
+}
+
+fn vrrp(node: &Node, machine: &Machine) -> VrrpStatus {
+    let vrrp = &node.config.vrrp;
+    VrrpStatus {
+        id: vrrp.id.number(),
+        priority: vrrp.priority.number(),
+        advert_interval_ms: u32::from(vrrp.advert_interval.number()) * 10,
+        preempt: vrrp.preempt,
+        virtual_addresses: vrrp
+            .virtual_addresses
+            .iter()
+            .map(|v| format!("{}/{}", v.address, v.prefix_len))
+            .collect(),
+        held: machine.holds_vip(),
+        active_router: active_router(machine),
+    }
+}
+
+fn active_router(machine: &Machine) -> Option<String> {
+    match machine.state() {
+        State::Active => Some("self".to_owned()),
+        _ => machine.active_router().map(|a| a.to_string()),
+    }
+}
+
+fn uplink(node: &Node) -> UplinkStatus {
+    let source = node.carrier.datapath.source();
+    let attachment = node.attachment.as_ref();
+    UplinkStatus {
+        interface: node.config.uplink.interface.clone(),
+        running: node.uplink.link.is_some_and(|l| l.running),
+        source,
+        ingress: attachment.map_or("nothing", |a| a.ingress.name()).to_owned(),
+        egress: attachment.map_or("nothing", |a| a.egress.name()).to_owned(),
+        pinned: attachment.is_some_and(crate::sys::bpf::Attachment::is_pinned),
+    }
+}
+
+fn wireguard(node: &Node) -> WireguardStatus {
+    let facts = node.tunnel.facts.as_ref().and_then(|f| f.as_ref().ok());
+    WireguardStatus {
+        interface: node.config.wireguard.clone(),
+        present: facts.is_some(),
+        up: node.tunnel.link.is_some_and(|l| l.up),
+        listen_port: facts.and_then(|f| f.listen_port),
+        implementation: facts.map(|f| f.implementation.name().to_owned()),
+        peers: facts.map_or(0, |f| f.peers),
+        traffic: Direction::ALL.iter().map(|d| (d.name().to_owned(), traffic(node, *d))).collect(),
+    }
+}
+
+fn traffic(node: &Node, direction: Direction) -> BTreeMap<String, TrafficStatus> {
+    let of = |message: &MessageType| {
+        let seen = node.carrier.datapath.maps.traffic(direction, *message).unwrap_or_default();
+        let status = TrafficStatus { packets: seen.packets, bytes: seen.bytes };
+        (seen.packets > 0).then(|| (message.name().to_owned(), status))
+    };
+    MessageType::ALL.iter().filter_map(of).collect()
+}
+
+fn lease(node: &Node) -> LeaseStatus {
+    let maps = &node.carrier.datapath.maps;
+    let lease = maps.lease().unwrap_or_default();
+    // Without REVOKED it is not known to stand, so it does not.
+    let revoked = maps.revoked().map_or(u64::MAX, |r| r.epoch);
+    let now = clock::now().as_nanos();
+    let stands = lease.gives(Role::Claiming, revoked, now);
+    LeaseStatus {
+        epoch: lease.epoch,
+        serving: lease.serves(revoked, now),
+        remaining_ms: stands.then(|| (lease.until - now) as f64 / 1e6),
+    }
+}
+
+fn routers(node: &Node) -> Vec<RouterStatus> {
+    let now = clock::now();
+    let mut routers: Vec<_> = node.carrier.datapath.maps.routers().unwrap_or_default();
+    routers.sort_by_key(|(_, seen)| std::cmp::Reverse(seen.at));
+    let of = |(address, seen): (std::net::IpAddr, wgha_common::abi::AdvertSeen)| RouterStatus {
+        address,
+        heard_ms_ago: now.since(wgha_common::Timestamp::from_nanos(seen.at)).as_secs_f64() * 1e3,
+        priority: seen.priority,
+        advert_interval_ms: u32::from(seen.interval) * 10,
+        adverts: seen.adverts,
+        checksum: match ChecksumStyle::from_number(seen.checksum) {
+            ChecksumStyle::Rfc9568 => "rfc9568",
+            ChecksumStyle::PseudoHeader => "pseudo-header",
+        }
+        .to_owned(),
+    };
+    routers.into_iter().map(of).collect()
+}

@@ -1,0 +1,181 @@
+//! From a configuration to a node that is ready: everything is checked before anything is touched.
+
+use anyhow::{Context as _, bail};
+use std::time::SystemTime;
+
+use tokio::{
+    sync::{broadcast, mpsc},
+    task::JoinHandle,
+};
+
+use super::{
+    carrier::{Carrier, Pending},
+    kernel::Kernel,
+    node::Node,
+    observe::{self, Look, Seen},
+    witness::Recording,
+    worker::{Done, Effect, Worker},
+};
+use crate::{
+    config::Config,
+    proto::{Machine, Settings},
+    status::{Notifier, Recorder, Wakeups, control},
+    sys::{
+        bpf::{Programs, attach, events},
+        check, clock, netlink,
+        packet_socket::PacketSocket,
+        tunnel::Tunnel,
+        udp_watch,
+    },
+};
+
+/// Checks the system, clears away what a killed daemon has left, and makes the node ready.
+///
+/// # Errors
+/// Whatever is in the way, in a sentence.
+pub async fn start(config: Config) -> anyhow::Result<(Node, JoinHandle<()>)> {
+    refuse_what_cannot_work(&config).await?;
+    // The socket is also the lock: while another daemon answers on it, nothing is touched.
+    let server = control::Server::bind(&config.paths.socket)?;
+    let looks = watch_kernel()?;
+
+    let mut worker = worker(&config, connect()?);
+    clear_away(&mut worker).await?;
+
+    let (mut programs, maps, ring) = Programs::load()?;
+    let mut datapath = Kernel::new(maps, PacketSocket::open().context("packet socket")?, config.vrrp.clone());
+    datapath.guard().map_err(anyhow::Error::msg)?;
+    if let Some(logger) = programs.logger() {
+        tokio::spawn(events::forward_logs(logger));
+    }
+
+    let (effects, asked) = mpsc::unbounded_channel();
+    let (done_tx, done) = mpsc::unbounded_channel::<Done>();
+    tokio::spawn(worker.run(asked, done_tx));
+    let recorder = Recorder::new(clock::now(), SystemTime::now());
+    let (asking, requests) = mpsc::channel(16);
+    let followers = recorder.followers();
+    let carrier = Carrier {
+        machine: Machine::new(settings(&config)),
+        datapath,
+        witness: Recording::new(recorder, Notifier::from_env()),
+        effects,
+        pending: Pending::default(),
+        finished: false,
+    };
+    let (found, seen) = mpsc::unbounded_channel::<Seen>();
+    let mut node = Node {
+        carrier,
+        programs,
+        attachment: None,
+        membership: None,
+        events: events::Events::new(ring)?,
+        done,
+        seen,
+        looks: looks.clone(),
+        requests,
+        uplink: Default::default(),
+        tunnel: Default::default(),
+        wakeups: Wakeups::default(),
+        started: clock::now(),
+        config,
+    };
+    look_first(&mut node, &connect()?).await?;
+    let (uplink, tunnel) = (node.config.uplink.interface.clone(), node.config.wireguard.clone());
+    tokio::spawn(observe::watch_uplink(connect()?, uplink, looks.subscribe(), found.clone()));
+    tokio::spawn(observe::watch_tunnel(connect()?, tunnel, looks.subscribe(), found));
+    Ok((node, tokio::spawn(server.serve(asking, followers))))
+}
+
+/// A connection for one task: the kernel refuses a second dump on a socket while one is under way (EBUSY).
+fn connect() -> anyhow::Result<rtnetlink::Handle> {
+    netlink::connect().context("rtnetlink")
+}
+
+async fn refuse_what_cannot_work(config: &Config) -> anyhow::Result<()> {
+    let report = check::system(config).await;
+    let problems: Vec<_> = report.problems().map(|p| format!("  {}: {}", p.what, p.detail)).collect();
+    if !problems.is_empty() {
+        bail!(
+            "this system cannot run {}; nothing was touched:\n{}",
+            config.file.display(),
+            problems.join("\n")
+        );
+    }
+    Ok(())
+}
+
+/// Notifications of the kernel, for whoever subscribes.
+fn watch_kernel() -> anyhow::Result<broadcast::Sender<Look>> {
+    let (looks, _) = broadcast::channel(64);
+    let mut changed = netlink::watch().context("rtnetlink notifications")?;
+    let tx = looks.clone();
+    tokio::spawn(async move {
+        while let Some(c) = changed.recv().await {
+            let _ = tx.send(Look::Changed(c)); // nobody listening yet
+        }
+    });
+    match udp_watch::watch() {
+        Ok(mut closed) => {
+            let tx = looks.clone();
+            tokio::spawn(async move {
+                while let Some(port) = closed.recv().await {
+                    let _ = tx.send(Look::UdpClosed(port));
+                }
+            });
+        }
+        Err(e) => tracing::warn!("a lost listen port is noticed by looking every 10 s only: {e}"),
+    }
+    Ok(looks)
+}
+
+fn worker(config: &Config, handle: rtnetlink::Handle) -> Worker {
+    let state = config.paths.socket.with_file_name(format!("{}.tunnel", config.wireguard));
+    Worker {
+        uplink: config.uplink.interface.clone(),
+        vips: config.vrrp.virtual_addresses.clone(),
+        tunnel: Tunnel::new(handle.clone(), &config.wireguard, state),
+        handle,
+    }
+}
+
+/// A killed daemon leaves wg1 up, the VIP held and its programs attached. The programs keep both silent
+/// until ours have taken their place.
+async fn clear_away(worker: &mut Worker) -> anyhow::Result<()> {
+    worker.carry_out(Effect::LowerTunnel).await?;
+    worker.carry_out(Effect::ReleaseVip).await?;
+    Ok(())
+}
+
+/// Clears away what a daemon has left, and the fence with it.
+///
+/// # Errors
+/// A daemon is running, or something cannot be removed.
+pub async fn detach(config: &Config) -> anyhow::Result<()> {
+    let _server = control::Server::bind(&config.paths.socket)?;
+    clear_away(&mut worker(config, connect()?)).await?;
+    attach::remove_clsact(&config.uplink.interface);
+    attach::remove_leftovers(&config.paths.bpffs, &[])?;
+    Ok(())
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        priority: config.vrrp.priority,
+        interval: config.vrrp.advert_interval,
+        preempt: config.vrrp.preempt,
+        preempt_delay: config.vrrp.preempt_delay,
+    }
+}
+
+/// What the machine must know before it starts.
+async fn look_first(node: &mut Node, handle: &rtnetlink::Handle) -> anyhow::Result<()> {
+    let tunnel = observe::tunnel(handle, &node.config.wireguard).await?;
+    let uplink = observe::uplink(handle, &node.config.uplink.interface).await?;
+    node.tunnel_found(tunnel);
+    node.uplink_found(uplink);
+    if node.attachment.is_none() {
+        bail!("nothing could be attached to {} (see above)", node.config.uplink.interface);
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! Writes down what goes by, for `wgha events`, for the log and for systemd.
+
+use tracing::{debug, info, warn};
+use wgha_common::{
+    Timestamp,
+    abi::{Counter, Event as RingEvent},
+};
+
+use super::carrier::Witness;
+use crate::{
+    proto::{Action, Heard, Input, Reason, State},
+    status::{Event, Kind, Notifier, Recorder},
+};
+
+/// Records inputs and role changes as events.
+pub struct Recording {
+    recorder: Recorder,
+    notifier: Option<Notifier>,
+    state: State,
+    /// When the evidence arrived that the machine is deciding on.
+    evidence: Timestamp,
+}
+
+impl Recording {
+    /// Into `recorder`, and to systemd if it wants to know.
+    #[must_use]
+    pub fn new(recorder: Recorder, notifier: Option<Notifier>) -> Self {
+        Self { recorder, notifier, state: State::Fault, evidence: Timestamp::ZERO }
+    }
+
+    /// Everything that is remembered.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.recorder.events()
+    }
+
+    /// The node is ready.
+    pub fn ready(&self) {
+        if let Some(notifier) = &self.notifier {
+            notifier.ready(self.state.name());
+        }
+    }
+
+    /// A malformed advert with our VRID. The kernel half lets a flood of them ring ten times a second at most.
+    pub fn malformed(&mut self, event: &RingEvent) {
+        let why = Counter::ALL.get(event.counter as usize).map_or("unknown", |c| c.name());
+        let detail = format!("from {}: {why}", event.source);
+        warn!("malformed advert {detail}");
+        self.recorder.record(Kind::Input, "malformed", detail, Timestamp::from_nanos(event.at));
+    }
+
+    fn role_changed(&mut self, state: State, reason: &Reason, now: Timestamp) {
+        if matches!(state, State::Active | State::Claiming) && self.state != State::Claiming {
+            self.recorder.settled();
+            self.recorder.evidence(self.evidence);
+        }
+        match state {
+            State::Fault => warn!(old = self.state.name(), new = state.name(), "{reason}"),
+            _ => info!(old = self.state.name(), new = state.name(), "{reason}"),
+        }
+        self.state = state;
+        self.recorder.record(Kind::Role, state.name(), reason.to_string(), now);
+        if let Some(notifier) = &self.notifier {
+            notifier.status(&format!("{state}: {reason}"));
+            if state == State::Stopping {
+                notifier.stopping();
+            }
+        }
+    }
+}
+
+impl Witness for Recording {
+    fn input(&mut self, input: &Input, now: Timestamp) {
+        let at = arrival(input).unwrap_or(now);
+        self.evidence = at;
+        let Some((kind, what, detail)) = told(input) else { return };
+        debug!("{what}: {detail}");
+        self.recorder.record(kind, what, detail, at);
+        if matches!(input, Input::TunnelRaised(_)) {
+            self.recorder.settled();
+        }
+    }
+
+    fn action(&mut self, action: &Action, now: Timestamp) {
+        if let Action::Report { role, reason } = action {
+            self.role_changed(*role, reason, now);
+        }
+    }
+}
+
+/// When the packet arrived that the input is about.
+fn arrival(input: &Input) -> Option<Timestamp> {
+    match input {
+        Input::AdvertHeard(heard) | Input::LeaseRevoked { by: heard, .. } => Some(heard.at),
+        _ => None,
+    }
+}
+
+/// What people should know of an input; `None` for what happens all the time.
+fn told(input: &Input) -> Option<(Kind, &'static str, String)> {
+    let told = match input {
+        Input::TimerFired | Input::LookedAgain { .. } => return None,
+        Input::Started => (Kind::Input, "started", String::new()),
+        Input::AdvertHeard(heard) => (Kind::Input, "advert_heard", advert(heard)),
+        Input::LeaseRevoked { by, .. } => {
+            (Kind::Input, "lease_revoked", format!("by an advert {}", advert(by)))
+        }
+        Input::UplinkChanged(u) => {
+            let source = u.source.map_or("no address".to_owned(), |s| s.to_string());
+            let state = if !u.present {
+                "gone"
+            } else if u.running {
+                "running"
+            } else {
+                "no carrier"
+            };
+            (Kind::Input, "uplink_changed", format!("{state}, {source}"))
+        }
+        Input::TunnelChanged(t) => {
+            let port = t.listen_port.map_or("no listen port".to_owned(), |p| format!("listen port {p}"));
+            let state = if !t.present {
+                "gone"
+            } else if t.up {
+                "up"
+            } else {
+                "down"
+            };
+            (Kind::Input, "tunnel_changed", format!("{state}, {port}"))
+        }
+        Input::VipLost(vip) => (Kind::Input, "vip_lost", format!("{vip} was removed by somebody else")),
+        Input::StopRequested => (Kind::Input, "stop_requested", String::new()),
+        Input::AdvertFailed(why) => (Kind::Input, "advert_failed", why.clone()),
+        Input::MapFailed(why) => (Kind::Input, "map_failed", why.clone()),
+        Input::VipHeld(r) => (Kind::Effect, "vip_held", ended(r)),
+        Input::VipReleased(r) => (Kind::Effect, "vip_released", ended(r)),
+        Input::Announced(r) => (Kind::Effect, "announced", ended(r)),
+        Input::TunnelRaised(r) => (Kind::Effect, "tunnel_raised", ended(r)),
+        Input::TunnelLowered(r) => (Kind::Effect, "tunnel_lowered", ended(r)),
+    };
+    Some(told)
+}
+
+fn advert(heard: &Heard) -> String {
+    format!("from {}, priority {}, every {}", heard.source, heard.priority, heard.interval)
+}
+
+fn ended(result: &Result<(), String>) -> String {
+    match result {
+        Ok(()) => "ok".to_owned(),
+        Err(why) => why.clone(),
+    }
+}

@@ -1,0 +1,118 @@
+//! What takes time: effects, one after the other, each of which reports its end (invariant I10).
+
+use tokio::sync::mpsc;
+use wgha_common::Timestamp;
+
+use crate::{
+    config::VirtualAddress,
+    proto::Input,
+    sys::{address, clock, link, netlink::NetlinkError, tunnel::Tunnel},
+};
+
+/// An effect that waits for the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Add the VIPs, wait for their local routes.
+    HoldVip,
+    /// Remove the VIPs.
+    ReleaseVip,
+    /// wg1 up, with addresses and routes.
+    RaiseTunnel,
+    /// wg1 down.
+    LowerTunnel,
+    /// Note wg1's addresses and routes, or put them back.
+    TendTunnel {
+        /// The kernel has said that it was down.
+        went_down: bool,
+    },
+}
+
+/// The end of an effect.
+#[derive(Debug)]
+pub struct Done {
+    /// Which.
+    pub effect: Effect,
+    /// How it ended.
+    pub result: Result<(), String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Done {
+    /// What the machine is told.
+    #[must_use]
+    pub fn into_input(self) -> Option<Input> {
+        match self.effect {
+            Effect::HoldVip => Some(Input::VipHeld(self.result)),
+            Effect::ReleaseVip => Some(Input::VipReleased(self.result)),
+            Effect::RaiseTunnel => Some(Input::TunnelRaised(self.result)),
+            Effect::LowerTunnel => Some(Input::TunnelLowered(self.result)),
+            Effect::TendTunnel { .. } => None,
+        }
+    }
+}
+
+/// Does effects in the order in which they are asked for.
+pub struct Worker {
+    /// Netlink.
+    pub handle: rtnetlink::Handle,
+    /// The uplink's name.
+    pub uplink: String,
+    /// The VIPs.
+    pub vips: Vec<VirtualAddress>,
+    /// wg1.
+    pub tunnel: Tunnel,
+}
+
+impl Worker {
+    /// Runs until nobody asks any more.
+    pub async fn run(
+        mut self,
+        mut asked: mpsc::UnboundedReceiver<Effect>,
+        done: mpsc::UnboundedSender<Done>,
+    ) {
+        while let Some(effect) = asked.recv().await {
+            let result = self.carry_out(effect).await.map_err(|e| e.to_string());
+            if let (Effect::TendTunnel { .. }, Err(e)) = (effect, &result) {
+                tracing::warn!("the tunnel's addresses and routes: {e}"); // nobody waits for this one
+            }
+            if done.send(Done { effect, result, at: clock::now() }).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Carries out one effect.
+    ///
+    /// # Errors
+    /// [`NetlinkError`]. Teardown goes on past errors and reports the first.
+    pub async fn carry_out(&mut self, effect: Effect) -> Result<(), NetlinkError> {
+        match effect {
+            Effect::HoldVip => self.hold_vips().await,
+            Effect::ReleaseVip => self.release_vips().await,
+            Effect::RaiseTunnel => self.tunnel.raise().await,
+            Effect::LowerTunnel => self.tunnel.lower().await,
+            Effect::TendTunnel { went_down } => self.tunnel.tend(went_down).await,
+        }
+    }
+
+    async fn hold_vips(&self) -> Result<(), NetlinkError> {
+        let uplink = link::read(&self.handle, &self.uplink).await?;
+        let uplink = uplink.ok_or_else(|| NetlinkError::NoInterface(self.uplink.clone()))?;
+        for vip in &self.vips {
+            address::hold(&self.handle, uplink.index, *vip).await?;
+        }
+        Ok(())
+    }
+
+    async fn release_vips(&self) -> Result<(), NetlinkError> {
+        // An uplink that is gone has taken the VIPs with it.
+        let Some(uplink) = link::read(&self.handle, &self.uplink).await? else { return Ok(()) };
+        let mut first = Ok(());
+        for vip in &self.vips {
+            let released = address::release(&self.handle, uplink.index, *vip).await;
+            first = first.and(released);
+        }
+        first
+    }
+}

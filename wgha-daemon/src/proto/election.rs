@@ -1,0 +1,276 @@
+//! Who serves: RFC 9568 §6.4, with a last look before every decision (I3) and a claim before every
+//! preemption (I6).
+
+use std::{cmp, net::IpAddr, time::Duration};
+
+use wgha_common::{Address, Centiseconds, Timestamp, abi::outranks};
+
+use super::{Action, Heard, Machine, Reason, State, claim::Claim, note::Note, timers::Timer};
+
+/// A deadline may be noticed this late even where the interval is shorter.
+const MIN_PATIENCE: Duration = Duration::from_millis(50);
+/// A look that took longer shows what has been.
+const LOOK_PATIENCE: Duration = Duration::from_millis(10);
+
+/// What a node that does not serve knows of the others.
+#[derive(Debug, Clone)]
+pub(super) struct Election {
+    /// Active_Adver_Interval.
+    interval: Centiseconds,
+    /// From when the Active_Down_Timer counts: the last arrival that mattered (I2).
+    basis: Timestamp,
+    /// The last router heard with a priority above 0.
+    pub(super) active: Option<Heard>,
+    /// Who has resigned since the basis.
+    resigned: Option<IpAddr>,
+    /// Whom we claim the role from.
+    pub(super) claim: Claim,
+    /// When the look was asked for whose answer decides.
+    pub(super) asked: Option<Timestamp>,
+    /// When the look was asked for that elected us. What arrived before it has been taken into account.
+    elected_on: Timestamp,
+    /// Lower Active Routers are obeyed until then.
+    preempt_from: Timestamp,
+}
+
+impl Election {
+    pub(super) fn new(interval: Centiseconds) -> Self {
+        Self {
+            interval,
+            basis: Timestamp::ZERO,
+            active: None,
+            resigned: None,
+            claim: Claim::default(),
+            asked: None,
+            elected_on: Timestamp::ZERO,
+            preempt_from: Timestamp::ZERO,
+        }
+    }
+
+    pub(super) fn active_router(&self) -> Option<IpAddr> {
+        self.active.map(|heard| heard.source)
+    }
+
+    fn heard(&mut self, heard: Heard) {
+        if self.active.is_none_or(|last| last.at <= heard.at) {
+            self.active = Some(heard);
+        }
+    }
+
+    /// One that acts later than this has overslept.
+    pub(super) fn patience(&self) -> Duration {
+        cmp::max(self.interval.duration(), MIN_PATIENCE)
+    }
+}
+
+// Backup.
+impl Machine {
+    pub(super) fn start_preempt_delay(&mut self, now: Timestamp) {
+        self.election.preempt_from = now + self.settings.preempt_delay;
+    }
+
+    /// RFC 9568 §6.4.1: with our own interval until an advert says another.
+    pub(super) fn become_backup(&mut self, reason: Reason, now: Timestamp) {
+        let preempt_from = self.election.preempt_from;
+        self.election = Election { basis: now, preempt_from, ..Election::new(self.settings.interval) };
+        self.timers.leave_role();
+        self.arm_active_down(now);
+        self.enter(State::Backup, reason, now);
+    }
+
+    /// Active_Down_Interval after `from`.
+    fn arm_active_down(&mut self, from: Timestamp) {
+        let wait = self.election.interval.active_down_interval(self.settings.priority.number());
+        self.timers.arm(Timer::ActiveDown, from + wait);
+    }
+
+    pub(super) fn advert_heard(&mut self, heard: Heard, now: Timestamp) {
+        match self.state {
+            State::Backup => self.heard_as_backup(heard, now),
+            State::Claiming | State::Active if heard.at < self.election.elected_on => {}
+            State::Claiming => self.heard_as_claimer(heard, now),
+            State::Active => self.heard_as_active(heard, now),
+            State::Fault | State::Stopping => {}
+        }
+    }
+
+    /// RFC 9568 §6.4.2. An advert that comes to us after a newer one may only prolong the wait.
+    fn heard_as_backup(&mut self, heard: Heard, now: Timestamp) {
+        let late = heard.at < self.election.basis;
+        match heard.priority {
+            0 if late => {}
+            0 => self.heard_resignation(heard),
+            _ if !self.obeys(&heard, now) => self.election.heard(heard),
+            _ if late => self.prolong(heard),
+            _ => self.obey(heard),
+        }
+    }
+
+    fn heard_resignation(&mut self, heard: Heard) {
+        self.election.basis = heard.at;
+        self.election.active = self.election.active.filter(|active| active.source != heard.source);
+        self.election.resigned = Some(heard.source);
+        let skew_time = self.election.interval.skew_time(self.settings.priority.number());
+        self.timers.arm(Timer::ActiveDown, heard.at + skew_time);
+    }
+
+    /// Adopts the Active Router's interval and waits from the arrival of its advert.
+    fn obey(&mut self, heard: Heard) {
+        self.election.interval = heard.interval;
+        self.election.basis = heard.at;
+        self.election.active = Some(heard);
+        self.election.resigned = None;
+        self.arm_active_down(heard.at);
+    }
+
+    fn prolong(&mut self, heard: Heard) {
+        self.election.heard(heard);
+        let until = self.silent_from(&heard);
+        if self.timers.at(Timer::ActiveDown).is_none_or(|due| due < until) {
+            self.timers.arm(Timer::ActiveDown, until);
+        }
+    }
+
+    /// Whether a Backup leaves the role to whoever sent this.
+    fn obeys(&self, heard: &Heard, now: Timestamp) -> bool {
+        let preempts = self.settings.preempt && now >= self.election.preempt_from;
+        !preempts || heard.priority >= self.settings.priority.number()
+    }
+
+    /// When this router will have been silent for Active_Down_Interval.
+    fn silent_from(&self, heard: &Heard) -> Timestamp {
+        silent_from(heard, self.settings.priority.number())
+    }
+
+    /// RFC 9568 §6.4.2: Active_Down_Timer. Nothing is decided before the last look (I3).
+    pub(super) fn active_down(&mut self, due: Timestamp, now: Timestamp) {
+        if now.since(due) > self.election.patience() {
+            self.void_deadline(now);
+        } else {
+            self.arm_active_down(now); // asks again if no answer comes
+            self.ask(now);
+        }
+    }
+
+    /// We have overslept: the silence was ours. We listen for as long as somebody who had just started.
+    fn void_deadline(&mut self, now: Timestamp) {
+        self.election.basis = now;
+        self.arm_active_down(now);
+    }
+
+    pub(super) fn ask(&mut self, now: Timestamp) {
+        self.election.asked = Some(now);
+        self.push(Action::LookAgain);
+    }
+
+    pub(super) fn looked_again(&mut self, routers: &[Heard], revoked_epoch: u64, now: Timestamp) {
+        self.note(Note::Map, Ok(()));
+        self.lease.revoke(revoked_epoch);
+        let asked = self.election.asked.take();
+        let in_time = asked.filter(|asked| now.since(*asked) <= LOOK_PATIENCE);
+        match (self.state, in_time) {
+            (State::Claiming | State::Active, _) if self.lease.is_over(now) => {
+                self.outranked_unheard(routers, now);
+            }
+            (State::Claiming, _) if self.election.claim.is_unconfirmed() => self.confirm_claim(now),
+            (State::Backup | State::Claiming, None) if asked.is_some() => self.ask(now),
+            (State::Backup, Some(asked)) => self.decide_as_backup(routers, asked, now),
+            (State::Claiming, Some(_)) => self.decide_as_claimer(routers, now),
+            _ => {}
+        }
+    }
+
+    /// Those that may still serve: not silent for as long as they may be, and not resigned.
+    pub(super) fn live<'a>(
+        &self,
+        routers: &'a [Heard],
+        now: Timestamp,
+    ) -> impl Iterator<Item = &'a Heard> + use<'a> {
+        let priority = self.settings.priority.number();
+        routers.iter().filter(move |r| r.priority != 0 && silent_from(r, priority) > now)
+    }
+
+    fn decide_as_backup(&mut self, routers: &[Heard], asked: Timestamp, now: Timestamp) {
+        let obeyed = self.live(routers, now).filter(|r| self.obeys(r, now));
+        if let Some(router) = obeyed.max_by_key(|r| self.silent_from(r)) {
+            self.obey(*router);
+            return;
+        }
+        self.election.elected_on = asked;
+        let rivals: Vec<_> = self.live(routers, now).copied().collect();
+        if rivals.is_empty() {
+            self.take_over(self.why_nobody_serves(), now);
+        } else {
+            self.claim(&rivals, now);
+        }
+    }
+
+    fn why_nobody_serves(&self) -> Reason {
+        match self.election.resigned {
+            Some(who) => Reason::ActiveResigned(who),
+            None => Reason::ActiveDown { last: self.election.active_router() },
+        }
+    }
+}
+
+// Active, and both that hold a lease.
+impl Machine {
+    /// RFC 9568 §6.4.3.
+    fn heard_as_active(&mut self, heard: Heard, now: Timestamp) {
+        if self.is_outranked_by(&heard) {
+            self.yield_to(heard, now);
+            return;
+        }
+        self.advertise_soon(heard.priority == 0, now);
+        // It has served, or believed so, and announced the VIP: caches may point to it.
+        self.announce_again(now);
+    }
+
+    pub(super) fn is_outranked_by(&self, heard: &Heard) -> bool {
+        let ours = self.health.uplink.source.map_or(Address::UNSPECIFIED, Address::from);
+        outranks(heard.priority, &heard.source.into(), self.settings.priority.number(), &ours)
+    }
+
+    pub(super) fn yield_to(&mut self, by: Heard, now: Timestamp) {
+        self.resign();
+        self.become_backup(Reason::Outranked { by: by.source, priority: by.priority }, now);
+        self.obey(by);
+    }
+
+    /// The kernel has ended our lease already; news of an older one is no news.
+    pub(super) fn lease_revoked(&mut self, epoch: u64, by: Heard, now: Timestamp) {
+        self.lease.revoke(epoch);
+        match self.state {
+            State::Claiming | State::Active if self.lease.is_over(now) => self.yield_to(by, now),
+            State::Backup => self.heard_as_backup(by, now),
+            _ => {}
+        }
+    }
+
+    /// The look says that the kernel has ended our lease, but the ring has lost by whom.
+    fn outranked_unheard(&mut self, routers: &[Heard], now: Timestamp) {
+        let by = routers.iter().filter(|r| self.is_outranked_by(r) && self.silent_from(r) > now);
+        match by.max_by_key(|r| r.at).copied() {
+            Some(by) => self.yield_to(by, now),
+            None => self.lapse(now),
+        }
+    }
+
+    /// I5: a lease that is over is never renewed. We were stopped, starved or late; somebody else may
+    /// serve by now.
+    pub(super) fn step_down_if_lease_is_over(&mut self, now: Timestamp) {
+        if matches!(self.state, State::Claiming | State::Active) && self.lease.is_over(now) {
+            self.lapse(now);
+        }
+    }
+
+    fn lapse(&mut self, now: Timestamp) {
+        self.resign();
+        self.become_backup(Reason::LeaseLapsed, now);
+    }
+}
+
+/// When a Backup of `priority` will have heard nothing of this router for Active_Down_Interval.
+fn silent_from(heard: &Heard, priority: u8) -> Timestamp {
+    heard.at + heard.interval.active_down_interval(priority)
+}

@@ -1,0 +1,117 @@
+use std::{fmt, time::Duration};
+
+use super::{TunnelState, UplinkState};
+
+/// What keeps this node from serving.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fault {
+    UplinkMissing,
+    UplinkDown,
+    NoSource,
+    TunnelMissing,
+    TunnelSetDown,
+    NoListenPort,
+    /// An effect that a serving node needs has failed.
+    Failed(Needed, String),
+}
+
+/// An effect that a serving node needs, and whose cure cannot be seen: it is tried again after a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needed {
+    Vip,
+    Tunnel,
+    Map,
+    Advert,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UplinkMissing => f.write_str("the uplink does not exist"),
+            Self::UplinkDown => f.write_str("the uplink is down or has no carrier"),
+            Self::NoSource => f.write_str("the uplink has no address that adverts can come from"),
+            Self::TunnelMissing => f.write_str("the WireGuard interface does not exist"),
+            Self::TunnelSetDown => f.write_str("somebody has set the WireGuard interface down"),
+            Self::NoListenPort => f.write_str("the WireGuard interface has no listen port"),
+            Self::Failed(Needed::Vip, why) => write!(f, "the VIP cannot be held: {why}"),
+            Self::Failed(Needed::Tunnel, why) => write!(f, "the tunnel cannot be raised: {why}"),
+            Self::Failed(Needed::Map, why) => write!(f, "a map cannot be written: {why}"),
+            Self::Failed(Needed::Advert, why) => write!(f, "adverts cannot be sent: {why}"),
+        }
+    }
+}
+
+/// What is known of this node's fitness to serve. Faults follow from it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Health {
+    pub(super) uplink: UplinkState,
+    pub(super) tunnel: TunnelState,
+    /// Somebody has set the tunnel down while we wanted it up.
+    pub(super) set_down: bool,
+    /// What failed, until the hold-off is over.
+    pub(super) failed: Option<(Needed, String)>,
+}
+
+impl Health {
+    /// How long a node stays out of the election after something that it needs has failed.
+    pub(super) const HOLD_OFF: Duration = Duration::from_secs(10);
+
+    pub(super) fn faults(&self) -> Vec<Fault> {
+        let failed = self.failed.clone().map(|(what, why)| Fault::Failed(what, why));
+        [self.uplink_fault(), self.tunnel_fault(), failed].into_iter().flatten().collect()
+    }
+
+    fn uplink_fault(&self) -> Option<Fault> {
+        match &self.uplink {
+            UplinkState { present: false, .. } => Some(Fault::UplinkMissing),
+            UplinkState { running: false, .. } => Some(Fault::UplinkDown),
+            UplinkState { source: None, .. } => Some(Fault::NoSource),
+            _ => None,
+        }
+    }
+
+    fn tunnel_fault(&self) -> Option<Fault> {
+        match &self.tunnel {
+            TunnelState { present: false, .. } => Some(Fault::TunnelMissing),
+            _ if self.set_down => Some(Fault::TunnelSetDown),
+            TunnelState { listen_port: None, .. } => Some(Fault::NoListenPort),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn healthy() -> Health {
+        Health {
+            uplink: UplinkState { present: true, running: true, source: Some([192, 0, 2, 1].into()) },
+            tunnel: TunnelState { present: true, up: false, listen_port: Some(51800) },
+            ..Health::default()
+        }
+    }
+
+    #[test]
+    fn each_lack_is_one_fault() {
+        assert_eq!(healthy().faults(), []);
+        let with = |change: fn(&mut Health)| {
+            let mut health = healthy();
+            change(&mut health);
+            health.faults()
+        };
+        assert_eq!(with(|h| h.uplink.present = false), [Fault::UplinkMissing]);
+        assert_eq!(with(|h| h.uplink.running = false), [Fault::UplinkDown]);
+        assert_eq!(with(|h| h.uplink.source = None), [Fault::NoSource]);
+        assert_eq!(with(|h| h.tunnel.present = false), [Fault::TunnelMissing]);
+        assert_eq!(with(|h| h.tunnel.listen_port = None), [Fault::NoListenPort]);
+        assert_eq!(with(|h| h.set_down = true), [Fault::TunnelSetDown]);
+        let failed = with(|h| h.failed = Some((Needed::Vip, "no".into())));
+        assert_eq!(failed, [Fault::Failed(Needed::Vip, "no".into())]);
+    }
+
+    #[test]
+    fn several_faults_are_all_told() {
+        assert_eq!(Health::default().faults(), [Fault::UplinkMissing, Fault::TunnelMissing]);
+    }
+}

@@ -1,0 +1,112 @@
+use std::time::Duration;
+
+use wgha_common::{Centiseconds, Timestamp, abi::Role};
+
+use super::Action;
+
+/// How long a lease lasts before its first advert has been sent: until then nobody waits for it.
+pub(super) const FIRST: Duration = Duration::from_millis(10);
+
+/// The daemon's side of `LEASE` and `REVOKED` (invariants I4 to I7).
+///
+/// A lease lasts three of our own intervals from each advert. A Backup waits for three and its
+/// Skew_Time from the arrival of the same advert, hence longer (I6).
+#[derive(Debug, Clone)]
+pub(super) struct LeaseKeeper {
+    role: Role,
+    epoch: u64,
+    until: Timestamp,
+    revoked: u64,
+}
+
+impl LeaseKeeper {
+    pub(super) const fn new() -> Self {
+        Self { role: Role::Backup, epoch: 0, until: Timestamp::ZERO, revoked: 0 }
+    }
+
+    /// How long a lease lasts.
+    pub(super) fn duration(interval: Centiseconds) -> Duration {
+        3 * interval.duration()
+    }
+
+    pub(super) const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    pub(super) const fn until(&self) -> Timestamp {
+        self.until
+    }
+
+    /// A new election's lease, for as long as the first advert may take to leave. A predecessor may
+    /// have left revoked epochs behind: it outgrows them.
+    pub(super) fn grant(&mut self, role: Role, now: Timestamp) -> Action {
+        self.epoch = self.epoch.max(self.revoked).saturating_add(1);
+        self.role = role;
+        self.until = now + FIRST;
+        self.write()
+    }
+
+    /// A claim becomes a service of the same election, for no longer than it lasts anyway.
+    pub(super) fn serve(&mut self) -> Action {
+        self.role = Role::Active;
+        self.write()
+    }
+
+    /// The same lease until `until`. The caller has seen that it is not over.
+    pub(super) fn renew(&mut self, until: Timestamp) -> Action {
+        self.until = until;
+        self.write()
+    }
+
+    pub(super) fn end(&mut self) -> Action {
+        self.role = Role::Backup;
+        self.until = Timestamp::ZERO;
+        self.write()
+    }
+
+    /// The kernel has ended this epoch and all before.
+    pub(super) fn revoke(&mut self, epoch: u64) {
+        self.revoked = self.revoked.max(epoch);
+    }
+
+    /// Whether a lease that was granted must not be renewed any more (I5, I7).
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
+        now >= self.until || self.epoch <= self.revoked
+    }
+
+    fn write(&self) -> Action {
+        Action::SetLease { role: self.role, epoch: self.epoch, until: self.until }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_waits_longer_than_a_lease_lasts() {
+        for cs in [1, 10, 100, 4095] {
+            let interval = Centiseconds::new(cs).unwrap();
+            for priority in [1, 100, 254] {
+                assert!(LeaseKeeper::duration(interval) < interval.active_down_interval(priority));
+            }
+        }
+    }
+
+    #[test]
+    fn a_lease_is_over_when_it_lapses_or_is_revoked() {
+        let at = Timestamp::from_nanos;
+        let mut lease = LeaseKeeper::new();
+        lease.revoke(7);
+        lease.grant(Role::Active, at(0));
+        assert_eq!((lease.epoch(), lease.until()), (8, Timestamp::ZERO + FIRST));
+        lease.renew(at(100));
+        assert!(!lease.is_over(at(99)));
+        assert!(lease.is_over(at(100)));
+        lease.renew(at(200));
+        lease.revoke(7);
+        assert!(!lease.is_over(at(100)));
+        lease.revoke(8);
+        assert!(lease.is_over(at(100)));
+    }
+}

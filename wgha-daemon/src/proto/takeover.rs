@@ -1,0 +1,205 @@
+//! Taking over and stepping down, in order (see ARCHITECTURE.md).
+//!
+//! ```text
+//! take over   stamp ▸ short lease ▸ advert ▸ lease ▸ hold VIP ─held▸ announce ▸ raise tunnel ─raised▸ announce, again and again
+//! step down   lease ended ▸ stamp 0 ▸ advert ▸ lower tunnel ▸ release VIP
+//! ```
+//! Adverts are stamped before the lease lets them out, and the lease is ended before anything else:
+//! between two actions the kernel half never has more to go by than the node may do.
+
+use std::time::Duration;
+
+use wgha_common::{Timestamp, abi::Role};
+
+use super::{
+    Action, Machine, Reason, State, TunnelState, group::Verdict, health::Needed, note::Note, timers::Timer,
+};
+
+/// Pauses between announcements after the tunnel is up: caches may have missed the first.
+const ANNOUNCE_PAUSES: [Duration; 5] = [
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(10),
+];
+
+impl Machine {
+    /// RFC 9568 §6.4.2, the way from Backup to Active. A claim's lease becomes a serving one of the
+    /// same election, so that what has ended the claim in the kernel has ended this, too.
+    pub(super) fn take_over(&mut self, reason: Reason, now: Timestamp) {
+        let lease = if self.state == State::Claiming {
+            self.lease.serve()
+        } else {
+            self.stamp(self.settings.priority.number());
+            self.lease.grant(Role::Active, now)
+        };
+        self.timers.leave_role();
+        self.push(lease);
+        self.begin_adverts(now);
+        self.hold_vip();
+        self.enter(State::Active, reason, now);
+    }
+
+    /// Ends what a role with a lease does, in order. Does nothing in the other roles.
+    pub(super) fn resign(&mut self) {
+        self.timers.leave_role();
+        if !matches!(self.state, State::Active | State::Claiming) {
+            return;
+        }
+        let end = self.lease.end();
+        self.push(end);
+        self.send_resignation();
+        if self.state == State::Active {
+            self.undo_group();
+        }
+    }
+
+    /// Lowers the tunnel and releases the VIP. Whatever is under way in the worker ends before.
+    pub(super) fn undo_group(&mut self) {
+        self.lower_tunnel();
+        self.group.vip.asked();
+        self.push(Action::ReleaseVip);
+    }
+
+    fn hold_vip(&mut self) {
+        self.group.vip.asked();
+        self.push(Action::HoldVip);
+    }
+
+    fn raise_tunnel(&mut self) {
+        self.group.tunnel.asked_up();
+        self.push(Action::RaiseTunnel);
+    }
+
+    fn lower_tunnel(&mut self) {
+        self.group.tunnel.asked_down();
+        self.push(Action::LowerTunnel);
+    }
+
+    pub(super) fn vip_held(&mut self, result: Result<(), String>, now: Timestamp) {
+        if !self.group.vip.ended(result.is_ok()) {
+            return;
+        }
+        match (self.state, result) {
+            (State::Active, Ok(())) => self.vip_is_ours(now),
+            (State::Active, Err(why)) => self.fail(Needed::Vip, why, now),
+            // Stepping down has asked for the release already; this is for a worker out of order.
+            (_, Ok(())) => {
+                self.group.vip.asked();
+                self.push(Action::ReleaseVip);
+            }
+            (_, Err(_)) => {}
+        }
+    }
+
+    fn vip_is_ours(&mut self, now: Timestamp) {
+        self.announce(now);
+        if !self.group.tunnel.is_wanted() {
+            self.raise_tunnel();
+        }
+    }
+
+    pub(super) fn vip_lost(&mut self) {
+        self.group.vip.lost();
+        if self.state == State::Active {
+            self.hold_vip();
+        }
+    }
+
+    pub(super) fn vip_released(&mut self, result: Result<(), String>) {
+        let last = self.group.vip.ended(false);
+        if last && self.state == State::Active {
+            self.hold_vip(); // reported after what it was overtaken by; make sure
+        }
+        // The addresses of an interface that is gone are gone.
+        self.note(Note::Release, if self.health.uplink.present { result } else { Ok(()) });
+    }
+
+    pub(super) fn tunnel_raised(&mut self, result: Result<(), String>, now: Timestamp) {
+        if !self.group.tunnel.ended() {
+            return;
+        }
+        match (self.state, result) {
+            (State::Active, Ok(())) => {
+                self.group.tunnel.is_up_since(now);
+                self.group.repeats = 0;
+                self.announce_due(now);
+                self.judge_tunnel(now);
+                self.health_changed(now);
+            }
+            (State::Active, Err(why)) => self.fail(Needed::Tunnel, why, now),
+            // Stepping down has asked to lower it already; this is for a worker out of order.
+            (_, Ok(())) => self.lower_tunnel(),
+            (_, Err(_)) => {}
+        }
+    }
+
+    fn announce(&mut self, now: Timestamp) {
+        self.group.announced = now;
+        self.push(Action::Announce);
+    }
+
+    /// The VIP is announced anew, soon and again and again. A flood of reasons to do so does not make a flood.
+    pub(super) fn announce_again(&mut self, now: Timestamp) {
+        if self.group.holds_vip() {
+            self.group.repeats = 0;
+            self.timers.arm(Timer::Announce, now.max(self.group.announced + ANNOUNCE_PAUSES[0]));
+        }
+    }
+
+    pub(super) fn announce_due(&mut self, now: Timestamp) {
+        self.announce(now);
+        if let Some(pause) = ANNOUNCE_PAUSES.get(self.group.repeats) {
+            self.group.repeats += 1;
+            self.timers.arm(Timer::Announce, now + *pause);
+        }
+    }
+
+    pub(super) fn tunnel_lowered(&mut self, result: Result<(), String>) {
+        let last = self.group.tunnel.ended();
+        if last && self.state == State::Active && self.group.tunnel.is_wanted() {
+            self.raise_tunnel(); // likewise
+        }
+        // A link that is gone is down.
+        self.note(Note::Lower, if self.health.tunnel.present { result } else { Ok(()) });
+        self.lower_stray_tunnel();
+    }
+
+    pub(super) fn tunnel_changed(&mut self, tunnel: TunnelState, now: Timestamp) {
+        self.group.tunnel.saw(tunnel.present && tunnel.up);
+        // Somebody has set it up again, or has made a new one, which is down because nobody has
+        // raised it yet.
+        if tunnel.up || !tunnel.present {
+            self.health.set_down = false;
+        }
+        self.health.tunnel = tunnel;
+        self.judge_tunnel(now);
+        self.lower_stray_tunnel();
+        self.health_changed(now);
+    }
+
+    /// I14: a tunnel that was set down under a serving node is seen here before anybody misses it.
+    fn judge_tunnel(&mut self, now: Timestamp) {
+        if self.state != State::Active {
+            return;
+        }
+        match self.group.tunnel.verdict(now) {
+            Verdict::Ours => self.timers.disarm(Timer::Doubt),
+            Verdict::DoubtUntil(at) => self.timers.arm(Timer::Doubt, at),
+            Verdict::SetDown => self.health.set_down = self.health.tunnel.present,
+        }
+    }
+
+    pub(super) fn tunnel_doubted(&mut self, now: Timestamp) {
+        self.judge_tunnel(now);
+        self.health_changed(now);
+    }
+
+    /// On a node that does not serve. (One that takes over is about to raise it anyway.)
+    fn lower_stray_tunnel(&mut self) {
+        if self.is_running() && self.state != State::Active && self.group.tunnel.is_stray() {
+            self.lower_tunnel();
+        }
+    }
+}

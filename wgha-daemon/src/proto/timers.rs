@@ -1,0 +1,94 @@
+use wgha_common::Timestamp;
+
+/// What waits for a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Timer {
+    /// RFC 9568's Active_Down_Timer: nobody serves any more.
+    ActiveDown = 0,
+    /// RFC 9568's Adver_Timer: our next advert.
+    Adver = 1,
+    /// The router that we claim the role from must have yielded.
+    Claim = 2,
+    /// The VIP is announced once more.
+    Announce = 3,
+    /// It is doubtful whether the tunnel that we have raised is up.
+    Doubt = 4,
+    /// After a fault that cannot be seen to be mended: try again.
+    HoldOff = 5,
+}
+
+impl Timer {
+    /// How many there are.
+    pub(super) const COUNT: usize = 6;
+
+    const ALL: [Self; Self::COUNT] =
+        [Self::ActiveDown, Self::Adver, Self::Claim, Self::Announce, Self::Doubt, Self::HoldOff];
+}
+
+/// Timers as data: moments, at most one per [`Timer`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Timers([Option<Timestamp>; Timer::COUNT]);
+
+impl Timers {
+    pub(super) fn arm(&mut self, timer: Timer, at: Timestamp) {
+        self.0[timer as usize] = Some(at);
+    }
+
+    pub(super) fn disarm(&mut self, timer: Timer) {
+        self.0[timer as usize] = None;
+    }
+
+    /// Disarms all that belong to a role; [`Timer::HoldOff`] belongs to a fault.
+    pub(super) fn leave_role(&mut self) {
+        let hold_off = self.at(Timer::HoldOff);
+        *self = Self::default();
+        self.0[Timer::HoldOff as usize] = hold_off;
+    }
+
+    pub(super) fn at(&self, timer: Timer) -> Option<Timestamp> {
+        self.0[timer as usize]
+    }
+
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        self.0.iter().flatten().min().copied()
+    }
+
+    /// Disarms and gives the earliest that is due.
+    pub(super) fn take_due(&mut self, now: Timestamp) -> Option<(Timer, Timestamp)> {
+        let due = |timer: Timer| self.at(timer).filter(|at| *at <= now).map(|at| (timer, at));
+        let (timer, at) = Timer::ALL.into_iter().filter_map(due).min_by_key(|(_, at)| *at)?;
+        self.disarm(timer);
+        Some((timer, at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(nanos: u64) -> Timestamp {
+        Timestamp::from_nanos(nanos)
+    }
+
+    #[test]
+    fn the_earliest_due_comes_first_and_once() {
+        let mut timers = Timers::default();
+        timers.arm(Timer::ActiveDown, at(30));
+        timers.arm(Timer::Adver, at(10));
+        timers.arm(Timer::Claim, at(50));
+        assert_eq!(timers.next(), Some(at(10)));
+        assert_eq!(timers.take_due(at(40)), Some((Timer::Adver, at(10))));
+        assert_eq!(timers.take_due(at(40)), Some((Timer::ActiveDown, at(30))));
+        assert_eq!(timers.take_due(at(40)), None);
+        assert_eq!(timers.next(), Some(at(50)));
+    }
+
+    #[test]
+    fn only_the_hold_off_outlives_a_role() {
+        let mut timers = Timers::default();
+        Timer::ALL.into_iter().for_each(|timer| timers.arm(timer, at(1)));
+        timers.leave_role();
+        assert_eq!(timers.take_due(at(1)), Some((Timer::HoldOff, at(1))));
+        assert_eq!(timers.next(), None);
+    }
+}

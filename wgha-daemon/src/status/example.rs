@@ -1,0 +1,115 @@
+//! Snapshots for tests: server A of the seed serves, server B stands by.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use super::{
+    LeaseStatus, RouterStatus, Snapshot, TrafficStatus, UplinkStatus, VrrpStatus, Wakeups, WireguardStatus,
+};
+
+/// A, which has taken over two hours ago.
+pub(super) fn active() -> Snapshot {
+    Snapshot {
+        version: "0.1.0".into(),
+        config: "/etc/wgha/wgha.toml".into(),
+        uptime_s: 200_000.0,
+        role: "active".into(),
+        role_since_s: 7385.0,
+        reason: "preempted fe80::4, which has a lower priority".into(),
+        problems: vec![],
+        vrrp: VrrpStatus {
+            id: 52,
+            priority: 100,
+            advert_interval_ms: 100,
+            preempt: true,
+            virtual_addresses: vec!["2001:db8:1::2/64".into()],
+            held: true,
+            active_router: Some("self".into()),
+        },
+        uplink: UplinkStatus {
+            interface: "eno1".into(),
+            running: true,
+            source: Some(address("fe80::3")),
+            ingress: "xdp native".into(),
+            egress: "tcx".into(),
+            pinned: true,
+        },
+        wireguard: WireguardStatus {
+            interface: "wg1".into(),
+            present: true,
+            up: true,
+            listen_port: Some(51800),
+            implementation: Some("kernel".into()),
+            peers: 1,
+            traffic: BTreeMap::from([
+                ("ingress".into(), traffic(&[("initiation", 2, 380), ("transport", 12_345, 17_283_000)])),
+                ("egress".into(), traffic(&[("response", 2, 268), ("transport", 12_001, 1_440_120)])),
+            ]),
+        },
+        lease: LeaseStatus { epoch: 3, serving: true, remaining_ms: Some(311.6) },
+        routers: vec![heard("fe80::4", 7_385_120.0, 99, 36_000)],
+        counters: counters(&[("advert_sent", 73_850), ("advert_valid", 36_000)]),
+        wakeups: Wakeups { timer: 73_850, ring: 3, netlink: 12, effects: 10, control: 4 },
+    }
+}
+
+/// B, which hears A.
+pub(super) fn backup() -> Snapshot {
+    let mut s = active();
+    s.role = "backup".into();
+    s.role_since_s = 12.34;
+    s.reason = "fe80::3 claims the role with priority 100".into();
+    s.vrrp.priority = 99;
+    s.vrrp.held = false;
+    s.vrrp.active_router = Some("fe80::3".into());
+    s.uplink.source = Some(address("fe80::4"));
+    s.uplink.ingress = "tc (clsact)".into();
+    s.uplink.egress = "clsact".into();
+    s.uplink.pinned = false;
+    s.wireguard.up = false;
+    s.wireguard.traffic = BTreeMap::new();
+    s.lease = LeaseStatus { epoch: 2, serving: false, remaining_ms: None };
+    s.routers = vec![heard("fe80::3", 43.2, 100, 124)];
+    s.counters =
+        counters(&[("advert_valid", 124), ("wireguard_out_fenced", 7), ("neighbour_in_fenced", 1200)]);
+    s
+}
+
+/// B, from which the uplink was pulled.
+pub(super) fn fault() -> Snapshot {
+    let mut s = backup();
+    s.role = "fault".into();
+    s.role_since_s = 0.512;
+    s.reason = "eno1 has no carrier".into();
+    s.problems = vec!["eno1 has no carrier".into(), "wg1 is not there".into()];
+    s.vrrp.active_router = None;
+    s.uplink.running = false;
+    s.uplink.source = None;
+    s.wireguard.present = false;
+    s.lease = LeaseStatus { epoch: 0, serving: false, remaining_ms: None };
+    s.routers = vec![];
+    s.counters = counters(&[("advert_bad_checksum", 4), ("ring_full", 1)]);
+    s
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn heard(source: &str, ms_ago: f64, priority: u8, adverts: u64) -> RouterStatus {
+    RouterStatus {
+        address: address(source),
+        heard_ms_ago: ms_ago,
+        priority,
+        advert_interval_ms: 100,
+        adverts,
+        checksum: "rfc9568".into(),
+    }
+}
+
+fn traffic(types: &[(&str, u64, u64)]) -> BTreeMap<String, TrafficStatus> {
+    types.iter().map(|&(name, packets, bytes)| (name.to_owned(), TrafficStatus { packets, bytes })).collect()
+}
+
+fn counters(named: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    named.iter().map(|&(name, n)| (name.to_owned(), n)).collect()
+}

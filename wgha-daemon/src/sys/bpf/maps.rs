@@ -1,0 +1,167 @@
+//! The maps, each from the side that the contract gives the daemon.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use aya::{
+    Ebpf, Pod,
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray},
+};
+use wgha_common::{
+    Address,
+    abi::{
+        AdvertSeen, AdvertStamp, Counter, Direction, Lease, Revoked, Rung, Traffic, UplinkConfig,
+        traffic_index,
+    },
+    wire::wireguard::MessageType,
+};
+
+use super::load::BpfError;
+use crate::config::VirtualAddress;
+
+/// The maps of the kernel half.
+pub struct Maps {
+    uplink: Array<MapData, UplinkConfig>,
+    vips: HashMap<MapData, Address, u8>,
+    lease: Array<MapData, Lease>,
+    advert: Array<MapData, AdvertStamp>,
+    revoked: Array<MapData, Revoked>,
+    routers: HashMap<MapData, Address, AdvertSeen>,
+    rung: Array<MapData, Rung>,
+    counters: PerCpuArray<MapData, u64>,
+    traffic: PerCpuArray<MapData, Traffic>,
+}
+
+impl Maps {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, BpfError> {
+        Ok(Self {
+            uplink: take(ebpf, "UPLINK")?,
+            vips: take(ebpf, "VIPS")?,
+            lease: take(ebpf, "LEASE")?,
+            advert: take(ebpf, "ADVERT")?,
+            revoked: take(ebpf, "REVOKED")?,
+            routers: take(ebpf, "ROUTERS")?,
+            rung: take(ebpf, "RUNG")?,
+            counters: take(ebpf, "COUNTERS")?,
+            traffic: take(ebpf, "TRAFFIC")?,
+        })
+    }
+
+    /// Writes `UPLINK`.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn set_uplink(&mut self, config: UplinkConfig) -> Result<(), BpfError> {
+        self.uplink.set(0, config, 0).map_err(|e| BpfError::Map("UPLINK", e))
+    }
+
+    /// Writes `VIPS`.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`], when it is full among others.
+    pub fn set_vips(&mut self, vips: &[VirtualAddress]) -> Result<(), BpfError> {
+        for vip in vips {
+            let inserted = self.vips.insert(Address::from(vip.address), vip.prefix_len, 0);
+            inserted.map_err(|e| BpfError::Map("VIPS", e))?;
+        }
+        Ok(())
+    }
+
+    /// Writes `LEASE`.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn set_lease(&mut self, lease: Lease) -> Result<(), BpfError> {
+        self.lease.set(0, lease, 0).map_err(|e| BpfError::Map("LEASE", e))
+    }
+
+    /// Writes `ADVERT`.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn set_advert(&mut self, stamp: AdvertStamp) -> Result<(), BpfError> {
+        self.advert.set(0, stamp, 0).map_err(|e| BpfError::Map("ADVERT", e))
+    }
+
+    /// Reads `LEASE`, as the kernel has it.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn lease(&self) -> Result<Lease, BpfError> {
+        self.lease.get(&0, 0).map_err(|e| BpfError::Map("LEASE", e))
+    }
+
+    /// Reads `REVOKED`.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn revoked(&self) -> Result<Revoked, BpfError> {
+        self.revoked.get(&0, 0).map_err(|e| BpfError::Map("REVOKED", e))
+    }
+
+    /// Reads `ROUTERS`.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn routers(&self) -> Result<Vec<(IpAddr, AdvertSeen)>, BpfError> {
+        let mut routers = Vec::new();
+        for key in self.routers.keys() {
+            let key = key.map_err(|e| BpfError::Map("ROUTERS", e))?;
+            match self.routers.get(&key, 0) {
+                Ok(seen) => routers.push((key.into(), seen)),
+                Err(MapError::KeyNotFound) => {} // forgotten between the two calls
+                Err(e) => return Err(BpfError::Map("ROUTERS", e)),
+            }
+        }
+        Ok(routers)
+    }
+
+    /// The counters that are not zero, by name, and the events that did not ring.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn counters(&self) -> Result<BTreeMap<String, u64>, BpfError> {
+        let mut counters = BTreeMap::new();
+        for counter in Counter::ALL {
+            let values =
+                self.counters.get(&(*counter as u32), 0).map_err(|e| BpfError::Map("COUNTERS", e))?;
+            counters.insert(counter.name().to_owned(), values.iter().sum());
+        }
+        let mut suppressed = 0;
+        for kind in 0..self.rung.len() {
+            suppressed += self.rung.get(&kind, 0).map_err(|e| BpfError::Map("RUNG", e))?.suppressed;
+        }
+        counters.insert("events_suppressed".to_owned(), suppressed);
+        counters.retain(|_, n| *n > 0);
+        Ok(counters)
+    }
+
+    /// WireGuard packets that passed.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn traffic(&self, direction: Direction, message: MessageType) -> Result<Traffic, BpfError> {
+        let values = self
+            .traffic
+            .get(&traffic_index(direction, message), 0)
+            .map_err(|e| BpfError::Map("TRAFFIC", e))?;
+        Ok(values.iter().fold(Traffic::default(), |sum, cpu| Traffic {
+            packets: sum.packets + cpu.packets,
+            bytes: sum.bytes + cpu.bytes,
+        }))
+    }
+}
+
+fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, BpfError> {
+    let map = ebpf.take_map(name).ok_or(BpfError::Missing(name))?;
+    T::try_from(map).map_err(|e| BpfError::Map(name, e))
+}
+
+/// The bytes of a ring record as the record that they are.
+pub(super) fn record<T: Pod>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() < size_of::<T>() {
+        return None;
+    }
+    #[expect(unsafe_code, reason = "a record of the ring is plain old data")]
+    // SAFETY: the length was checked, T is Pod (any bytes are a value), and read_unaligned needs no alignment.
+    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}

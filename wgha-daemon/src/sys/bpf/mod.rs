@@ -1,0 +1,10 @@
+//! The kernel half, seen from userspace: loading it, attaching it, its maps and its ring.
+
+pub mod attach;
+pub mod events;
+pub mod load;
+pub mod maps;
+
+pub use attach::{Attachment, EgressHook, IngressHook};
+pub use load::{BpfError, Programs};
+pub use maps::Maps;

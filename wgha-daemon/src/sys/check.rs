@@ -1,0 +1,201 @@
+//! Can this system do what the configuration asks for? Looks, and touches nothing.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use caps::{CapSet, Capability};
+use nix::unistd::{AccessFlags, access};
+
+use super::{
+    address::{self, InterfaceAddress, same_prefix},
+    bpf::{Programs, attach},
+    link, netlink,
+    report::Report,
+    wireguard::{self, Facts, WireguardError},
+};
+use crate::config::{Config, VirtualAddress};
+
+/// Without these nothing works; each with what it is for.
+const CAPABILITIES: [(Capability, &str); 3] = [
+    (Capability::CAP_BPF, "load the kernel half"),
+    (Capability::CAP_NET_ADMIN, "attach it, set links up and down, add the VIP"),
+    (Capability::CAP_NET_RAW, "send adverts and neighbour advertisements"),
+];
+
+/// The same as [`system`], for callers without a runtime.
+pub fn look(config: &Config) -> Report {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            let report = runtime.block_on(system(config));
+            // A WireGuard process that does not answer is not waited for.
+            runtime.shutdown_background();
+            report
+        }
+        Err(e) => {
+            let mut report = Report::default();
+            report.problem("runtime", e.to_string());
+            report
+        }
+    }
+}
+
+/// Looks at everything that `run` will need.
+pub async fn system(config: &Config) -> Report {
+    let mut report = Report::default();
+    capabilities(&mut report);
+    kernel_half(&mut report);
+    interfaces(config, &mut report).await;
+    bpffs(&config.paths.bpffs, &mut report);
+    socket(&config.paths.socket, &mut report);
+    report
+}
+
+fn capabilities(report: &mut Report) {
+    for (capability, purpose) in CAPABILITIES {
+        let what = capability.to_string();
+        match caps::has_cap(None, CapSet::Effective, capability) {
+            Ok(true) => report.ok(what, "there"),
+            Ok(false) => report.problem(
+                what,
+                format!("missing: needed to {purpose}; give it with AmbientCapabilities={capability} (systemd) or run as root"),
+            ),
+            Err(e) => report.problem(what, format!("cannot be looked up: {e}")),
+        }
+    }
+}
+
+/// Has the kernel's verifier take the programs, and lets go of them again.
+fn kernel_half(report: &mut Report) {
+    let what = "kernel half";
+    if report.has_problem() {
+        return report.note(what, "not tried without the capabilities above");
+    }
+    match Programs::load() {
+        Ok(_) => report.ok(what, "the kernel takes the programs"),
+        Err(e) => report.problem(what, format!("{:#}", anyhow::Error::new(e))),
+    }
+}
+
+async fn interfaces(config: &Config, report: &mut Report) {
+    let handle = match netlink::connect() {
+        Ok(handle) => handle,
+        Err(e) => return report.problem("rtnetlink", e.to_string()),
+    };
+    let name = &config.uplink.interface;
+    let what = format!("uplink {name}");
+    match link::read(&handle, name).await {
+        Ok(Some(link)) => match address::list(&handle, link.index).await {
+            Ok(addresses) => uplink(config, &link, &addresses, report),
+            Err(e) => report.problem(what, e.to_string()),
+        },
+        Ok(None) => report
+            .problem(what, format!("there is no interface {name}; `ip link` lists those that there are")),
+        Err(e) => report.problem(what, e.to_string()),
+    }
+    tunnel(&config.wireguard, report).await;
+}
+
+fn uplink(config: &Config, link: &link::Link, addresses: &[InterfaceAddress], report: &mut Report) {
+    let what = format!("uplink {}", config.uplink.interface);
+    if link.mac == [0; 6] {
+        return report.problem(what, "has no Ethernet address: VRRP needs a link with neighbours");
+    }
+    let vrrp = &config.vrrp;
+    match address::advert_source(addresses, vrrp.family, &vrrp.virtual_addresses) {
+        Some(source) => report.ok(&what, format!("adverts will come from {source}")),
+        None => report.note(&what, format!("has no {} address to send adverts from yet", vrrp.family)),
+    }
+    if !link.running {
+        report.note(&what, "is down or has no carrier");
+    }
+    for vip in &vrrp.virtual_addresses {
+        virtual_address(*vip, &what, addresses, report);
+    }
+}
+
+fn virtual_address(vip: VirtualAddress, uplink: &str, addresses: &[InterfaceAddress], report: &mut Report) {
+    let what = format!("VIP {}", vip.address);
+    let same_family = |a: &&InterfaceAddress| a.address.is_ipv4() == vip.address.is_ipv4();
+    let own: Vec<_> = addresses.iter().filter(same_family).filter(|a| a.address != vip.address).collect();
+    if own.is_empty() {
+        return report.note(what, format!("{uplink} has no address of its own yet"));
+    }
+    if own.iter().any(|a| same_prefix(a.address, vip.address, a.prefix_len)) {
+        return report.ok(what, format!("in a prefix of {uplink}"));
+    }
+    let prefixes: Vec<_> = own.iter().map(|a| format!("{}/{}", a.address, a.prefix_len)).collect();
+    report.problem(what, format!("outside the prefixes of {uplink}: it has {}", prefixes.join(", ")));
+}
+
+async fn tunnel(name: &str, report: &mut Report) {
+    let what = format!("WireGuard {name}");
+    match wireguard::facts(name).await {
+        Ok(Facts { listen_port: Some(port), implementation, peers, .. }) => {
+            report.ok(what, format!("{}, listen port {port}, {peers} peer(s)", implementation.name()));
+        }
+        Ok(Facts { listen_port: None, .. }) => report.note(what, "has no listen port yet"),
+        Err(e @ WireguardError::Silent(_)) => report.note(what, e.to_string()),
+        Err(e) => report.problem(what, e.to_string()),
+    }
+}
+
+fn bpffs(path: &Path, report: &mut Report) {
+    let what = format!("bpffs {}", path.display());
+    let there = existing(path);
+    let why = match attach::on_bpffs(&there) {
+        Ok(()) if writable(&there) => return report.ok(what, "the fence outlives the daemon"),
+        Ok(()) => format!("{} is not writable", there.display()),
+        Err(e) => e.to_string(),
+    };
+    report.note(what, format!("{why}: the fence ends with the daemon's process"));
+}
+
+fn socket(path: &Path, report: &mut Report) {
+    let what = format!("socket {}", path.display());
+    let there = path.parent().map(existing).unwrap_or_default();
+    if writable(&there) {
+        return report.ok(what, "can be made");
+    }
+    let mend = "RuntimeDirectory=wgha (systemd) makes one that is";
+    report.problem(what, format!("{} is not writable; {mend}", there.display()));
+}
+
+/// The path, or the nearest folder above it that exists.
+fn existing(path: &Path) -> PathBuf {
+    path.ancestors().find(|p| fs::metadata(p).is_ok()).unwrap_or(Path::new("/")).to_owned()
+}
+
+fn writable(path: &Path) -> bool {
+    access(path, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::report::Level, *};
+
+    fn on(address: &str, prefix_len: u8) -> InterfaceAddress {
+        InterfaceAddress { address: address.parse().unwrap(), prefix_len, unusable: false }
+    }
+
+    #[test]
+    fn a_vip_outside_the_prefixes_is_a_problem() {
+        let vip = VirtualAddress { address: "2001:db8:1::2".parse().unwrap(), prefix_len: 64 };
+        for (addresses, level) in [
+            (vec![on("2001:db8:1::3", 64), on("fe80::3", 64)], Level::Ok),
+            (vec![on("2001:db8:7::3", 64)], Level::Problem),
+            (vec![on("2001:db8:1::2", 64)], Level::Note),
+            (vec![on("192.0.2.3", 24)], Level::Note),
+        ] {
+            let mut report = Report::default();
+            virtual_address(vip, "eno1", &addresses, &mut report);
+            assert_eq!(report.findings[0].level, level, "{addresses:?}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_folder_that_exists_is_found() {
+        assert_eq!(existing(Path::new("/proc/self/none/of/this")), Path::new("/proc/self"));
+    }
+}

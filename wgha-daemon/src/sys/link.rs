@@ -1,0 +1,60 @@
+//! Network interfaces: reading them, setting them up and down.
+
+use futures_util::TryStreamExt as _;
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::{Handle, LinkUnspec};
+use wgha_common::{IfIndex, wire::ethernet::Mac};
+
+use super::netlink::{NetlinkError, is_errno};
+
+/// An interface, as it was when it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// Its index.
+    pub index: IfIndex,
+    /// It is set up (IFF_UP).
+    pub up: bool,
+    /// It is set up and has carrier (IFF_LOWER_UP).
+    pub running: bool,
+    /// Its Ethernet address; all zero when it has none (a tunnel).
+    pub mac: Mac,
+}
+
+/// Reads the interface of this name; `None` when there is none.
+///
+/// # Errors
+/// [`NetlinkError`] when the kernel refuses for another reason.
+pub async fn read(handle: &Handle, name: &str) -> Result<Option<Link>, NetlinkError> {
+    let mut links = handle.link().get().match_name(name).execute();
+    match links.try_next().await {
+        Ok(link) => Ok(link.as_ref().map(parse)),
+        Err(e) if is_errno(&e, libc::ENODEV) => Ok(None),
+        Err(e) => Err(NetlinkError::refused(format!("reading {name}"))(e)),
+    }
+}
+
+fn parse(message: &LinkMessage) -> Link {
+    let flags = message.header.flags;
+    let mac = message.attributes.iter().find_map(|a| match a {
+        LinkAttribute::Address(bytes) => Mac::try_from(bytes.as_slice()).ok(),
+        _ => None,
+    });
+    Link {
+        index: IfIndex(message.header.index),
+        up: flags.contains(LinkFlags::Up),
+        running: flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
+        mac: mac.unwrap_or_default(),
+    }
+}
+
+/// Sets the interface up or down. Down takes about 35 ms for WireGuard: the kernel waits for readers.
+///
+/// # Errors
+/// [`NetlinkError`] when the kernel refuses.
+pub async fn set_up(handle: &Handle, name: &str, index: IfIndex, up: bool) -> Result<(), NetlinkError> {
+    let message = LinkUnspec::new_with_index(index.0);
+    let message = if up { message.up() } else { message.down() };
+    let what = if up { "up" } else { "down" };
+    let refused = NetlinkError::refused(format!("setting {name} {what}"));
+    handle.link().set(message.build()).execute().await.map_err(refused)
+}

@@ -1,0 +1,121 @@
+//! The words of a line, and what they mean.
+
+use std::{collections::BTreeMap, net::IpAddr, str::FromStr, time::Duration};
+
+use wgha::proto::{Action, Heard};
+use wgha_common::{Centiseconds, Timestamp};
+
+/// What may go wrong with a line.
+pub type Result<T> = std::result::Result<T, String>;
+
+/// The moment from which a case counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Zero(pub u64);
+
+impl Zero {
+    pub fn moment(self, word: &str) -> Result<Timestamp> {
+        Ok(Timestamp::from_nanos(self.0.saturating_add_signed(signed_nanos(word)?)))
+    }
+
+    pub fn show(self, at: Timestamp) -> String {
+        let nanos = at.as_nanos() as i128 - i128::from(self.0);
+        let (sign, nanos) = if nanos < 0 { ("-", -nanos) } else { ("", nanos) };
+        let millis = format!("{}.{:06}", nanos / 1_000_000, nanos % 1_000_000);
+        format!("{sign}{}ms", millis.trim_end_matches('0').trim_end_matches('.'))
+    }
+}
+
+fn signed_nanos(word: &str) -> Result<i64> {
+    let bad = || format!("`{word}` is not a time");
+    let (number, unit) = match (word.strip_suffix("ms"), word.strip_suffix('s')) {
+        (Some(number), _) => (number, 1e6),
+        (None, Some(number)) => (number, 1e9),
+        (None, None) => return Err(bad()),
+    };
+    let number: f64 = number.parse().map_err(|_| bad())?;
+    Ok((number * unit).round() as i64)
+}
+
+pub fn duration(word: &str) -> Result<Duration> {
+    u64::try_from(signed_nanos(word)?).map(Duration::from_nanos).map_err(|_| format!("`{word}` is negative"))
+}
+
+pub fn interval(word: &str) -> Result<Centiseconds> {
+    Centiseconds::from_duration(duration(word)?).map_err(|_| format!("`{word}` is not an interval"))
+}
+
+pub fn parse<T: FromStr>(word: &str) -> Result<T> {
+    word.parse().map_err(|_| format!("`{word}` cannot be read"))
+}
+
+pub fn yes(word: &str) -> Result<bool> {
+    match word {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => unknown(word),
+    }
+}
+
+pub fn unknown<T>(word: &str) -> Result<T> {
+    Err(format!("unknown word `{word}`"))
+}
+
+/// `key=value` words; each must be asked for.
+pub struct Pairs<'a>(BTreeMap<&'a str, &'a str>);
+
+impl<'a> Pairs<'a> {
+    pub fn of(words: &[&'a str]) -> Result<Self> {
+        let pair = |word: &&'a str| word.split_once('=').ok_or_else(|| format!("unknown word `{word}`"));
+        words.iter().map(pair).collect::<Result<_>>().map(Self)
+    }
+
+    pub fn take<T>(&mut self, key: &str, read: impl Fn(&str) -> Result<T>) -> Result<Option<T>> {
+        self.0.remove(key).map(read).transpose()
+    }
+
+    pub fn none_left(self) -> Result<()> {
+        self.0.keys().next().map_or(Ok(()), |key| unknown(key))
+    }
+}
+
+/// `::4 priority=90 interval=100ms at=5ms`
+pub fn heard(words: &[&str], zero: Zero, now: Timestamp) -> Result<Heard> {
+    let (source, rest) = words.split_first().ok_or("no advert")?;
+    let mut pairs = Pairs::of(rest)?;
+    let heard = Heard {
+        source: parse::<IpAddr>(source)?,
+        priority: pairs.take("priority", parse)?.ok_or("no priority")?,
+        interval: pairs.take("interval", interval)?.unwrap_or(interval("100ms")?),
+        at: pairs.take("at", |word| zero.moment(word))?.unwrap_or(now),
+    };
+    pairs.none_left()?;
+    Ok(heard)
+}
+
+/// An action in the words of a case: its name, its main value if it has one, its other values.
+pub fn words_of(action: &Action, zero: Zero) -> Vec<String> {
+    let name = |name: &str| vec![name.to_owned()];
+    match action {
+        Action::SetLease { epoch, until, .. } if *until == Timestamp::ZERO => {
+            vec!["set_lease".into(), "ended".into(), format!("epoch={epoch}")]
+        }
+        Action::SetLease { role, epoch, until } => {
+            let role = format!("{role:?}").to_lowercase();
+            vec!["set_lease".into(), role, format!("epoch={epoch}"), format!("until={}", zero.show(*until))]
+        }
+        Action::StampAdverts { priority, interval } => {
+            vec!["stamp".into(), priority.to_string(), format!("interval={interval}")]
+        }
+        Action::SendAdvert => name("send_advert"),
+        Action::LookAgain => name("look_again"),
+        Action::Report { role, reason } => {
+            vec!["report".into(), role.to_string(), format!("because={reason}")]
+        }
+        Action::Finish => name("finish"),
+        Action::HoldVip => name("hold_vip"),
+        Action::ReleaseVip => name("release_vip"),
+        Action::Announce => name("announce"),
+        Action::RaiseTunnel => name("raise_tunnel"),
+        Action::LowerTunnel => name("lower_tunnel"),
+    }
+}
