@@ -87,6 +87,8 @@ fn odd_datagrams(net: &Net, message: &[u8]) -> Vec<Row> {
     let datagram = net.wireguard_in(4, 64);
     let active = |what: &str, packet| row(what, packet).held(Held::Active);
     let fenced = |what: &str, packet| row(what, packet).drops(C::WireguardInFenced);
+    // Half of the datagram: its UDP length is that of the whole.
+    let first = ip.clone().fragmented(0, true).frame(&datagram.bytes(&ip)[..40]);
     let lies = |len| Datagram { len: Some(len), ..datagram.clone() }.frame(&ip);
     vec![
         active("WireGuard, UDP length too large", lies(73)).traffic(M::Malformed),
@@ -95,9 +97,8 @@ fn odd_datagrams(net: &Net, message: &[u8]) -> Vec<Row> {
         active("WireGuard, padded", padded(&net.wireguard_in(4, 32).frame(&ip), 120)).traffic(M::Transport),
         active("WireGuard, no UDP checksum", Datagram { summed: false, ..datagram.clone() }.frame(&ip))
             .traffic(M::Transport),
-        active("WireGuard, first fragment", datagram.frame(&ip.clone().fragmented(0, true)))
-            .traffic(M::Transport),
-        fenced("WireGuard, first fragment", datagram.frame(&ip.clone().fragmented(0, true))),
+        active("WireGuard, first fragment", first.clone()).traffic(M::Transport),
+        fenced("WireGuard, first fragment", first),
         active("WireGuard, priority tag", tagged(message, VLAN, 0)).traffic(M::Transport),
         fenced("WireGuard, priority tag", tagged(message, VLAN, 0)),
         fenced("WireGuard, two priority tags", tagged(&tagged(message, VLAN, 0), VLAN, 0)),

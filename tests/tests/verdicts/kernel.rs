@@ -198,6 +198,12 @@ impl Kernel {
         events
     }
 
+    /// Gives a TC program a name in a bpffs.
+    pub fn pin(&mut self, hook: Hook, path: &std::path::Path) {
+        let program = self.ebpf.program_mut(hook.program()).unwrap();
+        <&mut SchedClassifier>::try_from(program).unwrap().pin(path).unwrap();
+    }
+
     pub fn run(&self, hook: Hook, frame: &[u8]) -> Ran {
         self.run_with(hook, frame, None, 1)
     }

@@ -15,6 +15,8 @@ mod loading;
 mod net;
 mod outbound;
 mod row;
+mod segments;
+mod wire;
 
 use wgha_tests::may_run;
 
