@@ -32,6 +32,7 @@ pub mod interrupt;
 pub mod keepalived;
 pub mod namespace;
 pub mod node;
+pub mod packets;
 pub mod pair;
 pub mod pinger;
 pub mod plan;

@@ -5,9 +5,11 @@ use std::fs;
 
 use aya::programs::{SchedClassifier, tc::TcAttachType};
 use wgha_tests::{
-    Namespace, Node, Pair, SOON, Server, Settings,
-    Which::{A, B},
-    may_run, wait_until,
+    AFTER_WIREGUARD, Capture, Namespace, Node, Pair, Plan, SOON, Server, Settings,
+    Which::{self, A, B},
+    may_run, monotonic_ns,
+    node::{CONFIG, run_wgha},
+    wait_until,
 };
 
 /// An address and a route that no configuration of WireGuard or wgha mentions.
@@ -45,18 +47,60 @@ fn nothing_is_left_after_sigterm() {
     if !may_run() {
         return;
     }
-    for which in [A, B] {
-        let mut pair = Pair::ipv6().unwrap();
-        assert!(has_programs(&pair.topology.server(which).namespace), "nothing to be left");
-        let node = if which == A { &mut pair.a } else { &mut pair.b };
-        assert!(node.term().unwrap().success());
-        let server = pair.topology.server(which);
-        assert!(!server.has_address(pair.topology.plan.vip), "the VIP");
-        assert!(!server.tunnel.is_up(), "wg1 is up");
-        assert!(!has_programs(&server.namespace), "programs");
-        assert_eq!(pins(&server.namespace), [""; 0]);
-        assert!(!server.namespace.path("/run/wgha/wgha.sock").exists(), "the control socket");
+    // B knows no endpoint: nothing has to be kept silent.
+    let mut pair = Pair::ipv6().unwrap();
+    assert!(has_programs(&pair.topology.b.namespace), "nothing to be left");
+    assert!(pair.b.term().unwrap().success());
+    assert_undone(&pair, B);
+    assert_no_programs(&pair.topology.b.namespace);
+}
+
+#[test]
+fn a_stopped_active_stays_silent_and_detach_leaves_nothing() {
+    if !may_run() {
+        return;
     }
+    let mut pair = Pair::ipv6().unwrap();
+    let ping = pair.ping().unwrap();
+    let wire = Capture::at_port(&pair.topology, A).unwrap();
+    assert!(pair.a.term().unwrap().success());
+    let stopped = monotonic_ns();
+    assert_undone(&pair, A);
+    // Some implementations of WireGuard go on talking while their link is down, and would take the
+    // client's session from B.
+    ping.wait_answer(stopped, Some(B), AFTER_WIREGUARD).unwrap();
+    let spoke = wire.received(stopped).into_iter().filter(|p| p.frame().is_udp_port(Plan::PORT));
+    assert_eq!(spoke.count(), 0, "A has gone on talking");
+
+    let detached = run_wgha(&pair.topology.a.namespace, &["detach", "--config", CONFIG]).unwrap();
+    assert!(detached.status.success(), "{detached:?}");
+    assert_undone(&pair, A);
+    assert_no_programs(&pair.topology.a.namespace);
+}
+
+#[test]
+fn detach_refuses_while_a_daemon_runs() {
+    if !may_run() {
+        return;
+    }
+    let pair = Pair::ipv6().unwrap();
+    let refused = run_wgha(&pair.topology.a.namespace, &["detach", "--config", CONFIG]).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("another daemon answers"), "{refused:?}");
+    assert!(has_programs(&pair.topology.a.namespace));
+    assert!(pair.topology.a.has_address(pair.topology.plan.vip));
+}
+
+fn assert_undone(pair: &Pair, which: Which) {
+    let server = pair.topology.server(which);
+    assert!(!server.has_address(pair.topology.plan.vip), "the VIP");
+    assert!(!server.tunnel.is_up(), "wg1 is up");
+    assert!(!server.namespace.path("/run/wgha/wgha.sock").exists(), "the control socket");
+}
+
+fn assert_no_programs(namespace: &Namespace) {
+    assert!(!has_programs(namespace), "programs");
+    assert_eq!(pins(namespace), [""; 0]);
 }
 
 #[test]

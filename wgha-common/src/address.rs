@@ -1,7 +1,9 @@
 //! IPv4 and IPv6 addresses as one type, so that code is written once for both.
 
 use core::{
+    cmp::Ordering,
     fmt,
+    hash::{Hash, Hasher},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -53,8 +55,11 @@ impl fmt::Display for Family {
 ///
 /// Aligned as the records of the maps are: the kernel half copies and compares it as two words.
 #[repr(C, align(8))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, Eq, Default)]
 pub struct Address(pub [u8; 16]);
+
+/// What IPv4 addresses have before their four bytes, as a number.
+const MAPPED: u128 = 0xffff;
 
 impl Address {
     /// `::`
@@ -63,7 +68,7 @@ impl Address {
     /// From the four bytes of the wire.
     #[must_use]
     pub const fn v4(b: [u8; 4]) -> Self {
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, b[0], b[1], b[2], b[3]])
+        Self((MAPPED << 32 | u32::from_be_bytes(b) as u128).to_be_bytes())
     }
 
     /// From the sixteen bytes of the wire.
@@ -72,14 +77,20 @@ impl Address {
         Self(b)
     }
 
+    /// As a number that is ordered as the bytes are.
+    ///
+    /// Comparisons go by it: in the kernel half they are then a few instructions, not a call of `memcmp`.
+    #[must_use]
+    #[inline(always)]
+    pub const fn number(&self) -> u128 {
+        u128::from_be_bytes(self.0)
+    }
+
     /// Which IP version it is of.
     #[must_use]
-    pub fn family(&self) -> Family {
-        if self.0[..10] == [0; 10] && self.0[10] == 0xff && self.0[11] == 0xff {
-            Family::V4
-        } else {
-            Family::V6
-        }
+    #[inline(always)]
+    pub const fn family(&self) -> Family {
+        if self.number() >> 32 == MAPPED { Family::V4 } else { Family::V6 }
     }
 
     /// The last four bytes: the address, when it is IPv4.
@@ -108,6 +119,33 @@ impl Address {
     }
 }
 
+impl PartialEq for Address {
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        self.number() == other.number()
+    }
+}
+
+impl Ord for Address {
+    #[inline(always)]
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.number().cmp(&other.number())
+    }
+}
+
+impl PartialOrd for Address {
+    #[inline(always)]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Hash for Address {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.number().hash(state);
+    }
+}
+
 impl From<IpAddr> for Address {
     fn from(a: IpAddr) -> Self {
         match a {
@@ -129,5 +167,32 @@ impl From<Address> for IpAddr {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         IpAddr::from(*self).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ipv4_is_mapped() {
+        let address = Address::v4([192, 0, 2, 1]);
+        assert_eq!(address.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1]);
+        assert_eq!((address.family(), address.bytes()), (Family::V4, &[192, 0, 2, 1][..]));
+        for near in [[0xff; 16], [0; 16], Address::v6([0x20; 16]).0] {
+            assert_eq!(Address(near).family(), Family::V6, "{near:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_ordered_as_their_bytes() {
+        let bytes =
+            [[0; 16], [0x20; 16], Address::v4([10, 0, 0, 1]).0, Address::v4([10, 0, 1, 0]).0, [0xff; 16]];
+        for a in bytes {
+            for b in bytes {
+                assert_eq!(Address(a).cmp(&Address(b)), a.cmp(&b));
+                assert_eq!(Address(a) == Address(b), a == b);
+            }
+        }
     }
 }

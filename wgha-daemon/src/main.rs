@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    wgha::cli::main(wgha::driver::run, wgha::sys::check::look)
+    wgha::cli::main(wgha::driver::run, wgha::driver::detach, wgha::sys::check::look)
 }

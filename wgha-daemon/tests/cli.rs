@@ -93,6 +93,22 @@ fn errors_are_as_agreed() {
     same_as_golden("errors.txt", &folder.0);
 }
 
+#[test]
+fn the_readme_shows_what_is_printed() {
+    let readme = include_str!("../../README.md");
+    for golden in [
+        include_str!("cli/status-active.txt"),
+        include_str!("cli/status-backup.txt"),
+        include_str!("cli/status-fault.txt"),
+    ] {
+        assert!(readme.contains(&format!("```text\n{golden}```\n")), "not in the README:\n{golden}");
+    }
+    let problems = include_str!("cli/errors.txt").lines().filter_map(|line| line.strip_prefix("! "));
+    for problem in problems.filter(|line| line.contains(" = ")) {
+        assert!(readme.contains(&format!("\n{problem}\n")), "not in the README: {problem}");
+    }
+}
+
 /// Serves `snapshot`, and `events` events with one more for each time that it is asked for them, until `during` is over.
 fn with_daemon(name: &str, snapshot: Snapshot, events: u64, during: impl FnOnce(&Path)) {
     let folder = Folder::new(name);

@@ -78,7 +78,7 @@ fn seed() -> Config {
             advert_interval: Centiseconds::new(10).unwrap(),
             preempt: true,
             preempt_delay: Duration::ZERO,
-            checksum: ChecksumStyle::Rfc9568,
+            checksum: None,
             virtual_addresses: vec![VirtualAddress { address: address("2001:db8:1::2"), prefix_len: 64 }],
             family: Family::V6,
         },
@@ -93,6 +93,13 @@ fn the_shipped_example_is_the_seed() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/wgha.toml");
     let config = Config::load(&example).unwrap();
     assert_eq!(config, Config { file: example, ..seed() });
+}
+
+#[test]
+fn the_readme_shows_the_seed_too() {
+    let readme = include_str!("../../README.md");
+    let shown = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(parse(shown).unwrap(), seed());
 }
 
 #[test]
@@ -126,7 +133,7 @@ fn every_value_arrives() {
     assert_eq!((config.vrrp.id.number(), config.vrrp.priority.number()), (255, 254));
     assert_eq!(config.vrrp.advert_interval, Centiseconds::MAX);
     assert_eq!((config.vrrp.preempt, config.vrrp.preempt_delay), (false, Duration::from_secs(90)));
-    assert_eq!((config.vrrp.checksum, config.vrrp.family), (ChecksumStyle::PseudoHeader, Family::V4));
+    assert_eq!((config.vrrp.checksum, config.vrrp.family), (Some(ChecksumStyle::PseudoHeader), Family::V4));
     assert_eq!(config.peers, ["192.0.2.4".parse::<IpAddr>().unwrap()]);
     assert_eq!(config.detect, Detect { interval: Duration::from_millis(1), multiplier: 2 });
     assert_eq!(config.paths, Paths { bpffs: "/run/wgha/bpf".into(), socket: "/run/w.sock".into() });

@@ -14,8 +14,7 @@ use crate::{
     clock::Clock,
     fence, maps,
     packet::{Packet, Skb},
-    report,
-    verdict::{self, Verdict},
+    report, verdict,
 };
 
 /// An advert that is right by RFC 9568 §7.1.
@@ -25,24 +24,27 @@ struct Valid {
     style: ChecksumStyle,
 }
 
-/// What becomes of an advert that comes in. It always goes on to the stack, where people look for it.
+/// How an advert that comes in is counted. It always goes on to the stack, where people look for it.
+///
+/// Its steps are functions of their own: they use the same stack one after the other, and the packets that matter
+/// for speed do without it.
 #[inline(always)]
-pub fn heard<P: Packet>(packet: &P, uplink: &UplinkConfig, carried: &Carried) -> Verdict {
+pub fn heard<P: Packet>(packet: &P, uplink: &UplinkConfig, carried: &Carried) -> Counter {
     if !uplink.is_family(carried.family) {
-        return Verdict::Count(Counter::AdvertOtherFamily);
+        return Counter::AdvertOtherFamily;
     }
     if carried.part != Part::Whole {
-        return Verdict::Count(Counter::AdvertFragment);
+        return Counter::AdvertFragment;
     }
     let Some(source) = carried.source(packet) else {
-        return Verdict::Count(Counter::Unparsed);
+        return Counter::Unparsed;
     };
-    Verdict::Count(match check(packet, carried, source) {
+    match check(packet, carried, source) {
         Ok(advert) if advert.header.vrid != uplink.vrid => Counter::AdvertOtherVrid,
         Ok(advert) if advert.source == uplink.source => Counter::AdvertOwn,
         Ok(advert) => accept(uplink, &advert),
         Err(fault) => reject(packet, uplink, carried, source, fault),
-    })
+    }
 }
 
 /// The checks of RFC 9568 §7.1, in its order.
@@ -57,10 +59,16 @@ fn check<P: Packet>(packet: &P, carried: &Carried, source: Address) -> Result<Va
     let bytes = carried.load::<P, HEADER_LEN>(packet).ok_or(Counter::AdvertTruncated)?;
     let header = Header::parse(&bytes).map_err(verdict::header_fault)?;
     check_length(packet, carried, &header)?;
-    let sum = packet.sum(carried.at, carried.len).ok_or(Counter::AdvertTruncated)?;
-    let destination = carried.destination(packet).ok_or(Counter::Unparsed)?;
-    let style = vrrp::checksum_style(sum, &source, &destination, carried.len as u16);
-    Ok(Valid { source, header, style: style.ok_or(Counter::AdvertBadChecksum)? })
+    let style = style(packet, carried, &source).ok_or(Counter::AdvertBadChecksum)?;
+    Ok(Valid { source, header, style })
+}
+
+/// Which style the checksum of a whole advert fits, if any.
+#[inline(never)]
+fn style<P: Packet>(packet: &P, carried: &Carried, source: &Address) -> Option<ChecksumStyle> {
+    let sum = packet.sum(carried.at, carried.len)?;
+    let destination = carried.destination(packet)?;
+    vrrp::checksum_style(sum, source, &destination, carried.len as u16)
 }
 
 /// The IP header's length must be that of the advert, and the frame, which may be padded, must hold it.
@@ -77,14 +85,14 @@ fn check_length<P: Packet>(packet: &P, carried: &Carried, header: &Header) -> Re
 }
 
 /// Records an advert, ends our lease if it outranks us, and rings if that matters.
-#[inline(always)]
+#[inline(never)]
 fn accept(uplink: &UplinkConfig, advert: &Valid) -> Counter {
     let Header { priority, interval, addresses, .. } = advert.header;
     let (at, checksum) = (Clock::Exact.now(), advert.style as u8);
     let seen = AdvertSeen { at, adverts: 1, interval, priority, checksum, addresses, reserved: [0; 3] };
     let before = maps::remember(&advert.source, &seen);
     let claim = claim(uplink, &advert.source, priority, at);
-    if let Some(kind) = claim.or(verdict::change(before.as_ref(), priority, interval)) {
+    if let Some(kind) = claim.or(verdict::change(&before, priority, interval)) {
         let counter = Counter::AdvertValid as u32;
         let source = advert.source;
         report::ring(kind, &Event { at, counter, source, interval, priority, checksum, ..Event::default() });
@@ -107,7 +115,7 @@ fn claim(uplink: &UplinkConfig, source: &Address, priority: u8, at: u64) -> Opti
 }
 
 /// Rings for a bad advert with our VRID; those of others are theirs to mend.
-#[inline(always)]
+#[inline(never)]
 fn reject<P: Packet>(
     packet: &P,
     uplink: &UplinkConfig,
@@ -117,7 +125,9 @@ fn reject<P: Packet>(
 ) -> Counter {
     if carried.load::<P, 2>(packet).is_some_and(|[_, vrid]| vrid == uplink.vrid) {
         let (at, counter) = (Clock::Exact.now(), fault as u32);
-        report::ring(EventKind::Malformed, &Event { at, counter, source, ..Event::default() });
+        if report::ring(EventKind::Malformed, &Event { at, counter, source, ..Event::default() }) {
+            report::log_malformed(counter);
+        }
     }
     fault
 }

@@ -10,10 +10,8 @@ use wgha_common::{
 
 use crate::{frame, packet::Packet};
 
-/// Where nearly every packet has its IP header, its addresses, and what it carries: no tag, no option, no extension header.
+/// Where nearly every packet has its IP header and what it carries: no tag, no option, no extension header.
 const IP: usize = ethernet::HEADER_LEN;
-const IPV4_SOURCE: usize = IP + IPV4_START_LEN;
-const IPV6_SOURCE: usize = IP + IPV6_START_LEN;
 const IPV4_PAYLOAD: usize = IP + ip::IPV4_LEN;
 const IPV6_PAYLOAD: usize = IP + ip::IPV6_LEN;
 
@@ -155,15 +153,7 @@ impl Carried {
     /// From whom.
     #[inline(always)]
     pub fn source<P: Packet>(&self, packet: &P) -> Option<Address> {
-        match self.source_at() {
-            IPV4_SOURCE if matches!(self.family, Family::V4) => {
-                packet.fixed::<IPV4_SOURCE, 4>().map(Address::v4)
-            }
-            IPV6_SOURCE if matches!(self.family, Family::V6) => {
-                packet.fixed::<IPV6_SOURCE, 16>().map(Address::v6)
-            }
-            at => self.address(packet, at),
-        }
+        self.address(packet, self.source_at())
     }
 
     /// To whom.

@@ -55,8 +55,10 @@ fn of_carried(packet: &Skb<'_>, uplink: &UplinkConfig, carried: &Carried) -> Ver
 
 #[inline(always)]
 fn later_fragment(packet: &Skb<'_>, carried: &Carried) -> Verdict {
-    let from_vip = carried.source(packet).is_some_and(|source| maps::is_vip(&source));
-    if from_vip && !fence::serves(Clock::Exact) {
+    let Some(source) = carried.source(packet) else {
+        return Verdict::Count(Counter::Unparsed);
+    };
+    if maps::is_vip(&source) && !fence::serves(Clock::Exact) {
         return Verdict::Drop(Counter::FragmentFenced);
     }
     Verdict::Count(Counter::FragmentPassed)

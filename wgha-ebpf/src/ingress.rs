@@ -43,7 +43,7 @@ fn of_carried<P: Packet>(packet: &P, uplink: &UplinkConfig, carried: &Carried) -
     }
     match carried.protocol {
         protocol::UDP => udp(packet, uplink, carried),
-        protocol::VRRP => advert::heard(packet, uplink, carried),
+        protocol::VRRP => Verdict::Count(advert::heard(packet, uplink, carried)),
         protocol::ICMPV6 => icmpv6(packet, carried),
         _ => Verdict::Pass,
     }
@@ -51,8 +51,10 @@ fn of_carried<P: Packet>(packet: &P, uplink: &UplinkConfig, carried: &Carried) -
 
 #[inline(always)]
 fn later_fragment<P: Packet>(packet: &P, carried: &Carried) -> Verdict {
-    let to_vip = carried.destination(packet).is_some_and(|destination| maps::is_vip(&destination));
-    if to_vip && !fence::serves(Clock::Exact) {
+    let Some(destination) = carried.destination(packet) else {
+        return Verdict::Count(Counter::Unparsed);
+    };
+    if maps::is_vip(&destination) && !fence::serves(Clock::Exact) {
         return Verdict::Drop(Counter::FragmentFenced);
     }
     match carried.protocol {

@@ -102,20 +102,20 @@ pub fn revoke(revoked: &Revoked) {
     }
 }
 
-/// Notes an advert and returns what was known of its router before.
+/// Notes an advert and returns what was known of its router before: all zeros when it was not known.
 #[inline(always)]
-pub fn remember(source: &Address, seen: &AdvertSeen) -> Option<AdvertSeen> {
+pub fn remember(source: &Address, seen: &AdvertSeen) -> AdvertSeen {
     let Some(entry) = ROUTERS.get_ptr_mut(source) else {
         // When the map has no room for it, the next advert finds no entry either, and rings again.
-        let _ = ROUTERS.insert(source, AdvertSeen { adverts: 1, ..*seen }, 0);
-        return None;
+        let _ = ROUTERS.insert(source, seen, 0);
+        return AdvertSeen::default();
     };
     // SAFETY: an entry that is evicted meanwhile stays readable and writable until this program ends.
     // Two adverts of one router on two CPUs may mix; both are valid, and the next one mends it.
     unsafe {
         let before = *entry;
-        *entry = AdvertSeen { adverts: before.adverts + 1, ..*seen };
-        Some(before)
+        *entry = AdvertSeen { adverts: before.adverts + seen.adverts, ..*seen };
+        before
     }
 }
 

@@ -58,19 +58,17 @@ pub const fn header_fault(error: HeaderError) -> Counter {
     }
 }
 
-/// What an advert changes in what is known of its router, if it changes anything.
+/// What an advert changes in what is known of its router (`before`; all zeros: nothing), if it changes anything.
 ///
 /// A router that resigned is forgotten: its next claim is that of a new one. One that resigns again changes nothing.
 #[inline(always)]
-pub const fn change(before: Option<&AdvertSeen>, priority: u8, interval: u16) -> Option<EventKind> {
-    match (before, priority) {
-        (Some(before), 0) if before.priority == 0 => None,
-        (_, 0) => Some(EventKind::Resigned),
-        (None, _) => Some(EventKind::NewRouter),
-        (Some(before), _) if before.priority == 0 => Some(EventKind::NewRouter),
-        (Some(before), _) if before.priority != priority || before.interval != interval => {
-            Some(EventKind::ChangedRouter)
-        }
+pub const fn change(before: &AdvertSeen, priority: u8, interval: u16) -> Option<EventKind> {
+    let resigned = before.priority == 0;
+    match priority {
+        0 if resigned && before.adverts > 0 => None,
+        0 => Some(EventKind::Resigned),
+        _ if resigned => Some(EventKind::NewRouter),
+        _ if before.priority != priority || before.interval != interval => Some(EventKind::ChangedRouter),
         _ => None,
     }
 }
@@ -100,22 +98,20 @@ mod tests {
 
     #[test]
     fn what_changes_a_router() {
-        let seen = |priority, interval| AdvertSeen { priority, interval, ..AdvertSeen::default() };
+        let seen =
+            |priority, interval| AdvertSeen { adverts: 1, priority, interval, ..AdvertSeen::default() };
+        let nobody = AdvertSeen::default();
         for (before, priority, interval, want) in [
-            (None, 100, 10, Some(EventKind::NewRouter)),
-            (None, 0, 10, Some(EventKind::Resigned)),
-            (Some(seen(100, 10)), 100, 10, None),
-            (Some(seen(100, 10)), 101, 10, Some(EventKind::ChangedRouter)),
-            (Some(seen(100, 10)), 100, 11, Some(EventKind::ChangedRouter)),
-            (Some(seen(100, 10)), 0, 10, Some(EventKind::Resigned)),
-            (Some(seen(0, 10)), 0, 10, None),
-            (Some(seen(0, 10)), 100, 10, Some(EventKind::NewRouter)),
+            (nobody, 100, 10, Some(EventKind::NewRouter)),
+            (nobody, 0, 10, Some(EventKind::Resigned)),
+            (seen(100, 10), 100, 10, None),
+            (seen(100, 10), 101, 10, Some(EventKind::ChangedRouter)),
+            (seen(100, 10), 100, 11, Some(EventKind::ChangedRouter)),
+            (seen(100, 10), 0, 10, Some(EventKind::Resigned)),
+            (seen(0, 10), 0, 10, None),
+            (seen(0, 10), 100, 10, Some(EventKind::NewRouter)),
         ] {
-            assert_eq!(
-                change(before.as_ref(), priority, interval),
-                want,
-                "{before:?} then {priority} {interval}"
-            );
+            assert_eq!(change(&before, priority, interval), want, "{before:?} then {priority} {interval}");
         }
     }
 

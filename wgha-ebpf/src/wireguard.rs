@@ -14,6 +14,9 @@ use crate::{
     packet::Packet,
 };
 
+/// Bytes of the UDP header and the message's type: read together, they are where nearly every packet has them.
+const BEGINNING: usize = udp::HEADER_LEN + TYPE_LEN;
+
 /// The UDP header.
 #[inline(always)]
 pub fn header<P: Packet>(packet: &P, carried: &Carried) -> Option<udp::Header> {
@@ -37,13 +40,14 @@ fn message<P: Packet>(
     segment: Option<usize>,
 ) -> MessageType {
     let len = udp.len as usize;
-    if len < udp::HEADER_LEN + TYPE_LEN || is_cut_short(packet, carried, len) {
+    if len < BEGINNING || is_cut_short(packet, carried, len) {
         return MessageType::Malformed;
     }
-    let Some(first) = packet.load::<TYPE_LEN>(carried.at + udp::HEADER_LEN) else {
+    let Some(beginning) = carried.load::<P, BEGINNING>(packet) else {
         return MessageType::Malformed;
     };
-    MessageType::of(&first, segment.unwrap_or(len - udp::HEADER_LEN))
+    let [.., a, b, c, d] = beginning;
+    MessageType::of(&[a, b, c, d], segment.unwrap_or(len - udp::HEADER_LEN))
 }
 
 /// Whether there is less than UDP says; of a first fragment there is.

@@ -1,16 +1,44 @@
-//! stand-in
-use clap::Parser;
+//! Everything a person types: `cargo xtask build-ebpf`, `test`, `lint`, `demo`.
 
 mod build_ebpf;
 mod demo;
+mod elf;
 mod install;
+mod libtest;
+mod lint;
+mod run;
+mod stages;
+mod test;
+mod toolchain;
 
-#[derive(Parser)]
-enum Command {
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Builds, tests and shows wgha, and installs what that needs.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build the kernel half to target/bpf/wgha-ebpf
+    BuildEbpf(build_ebpf::Args),
+    /// Build and run every test
+    Test(test::Args),
+    /// Check formatting, clippy (host and BPF) and documentation
+    Lint,
+    /// Show a failover, end to end, in network namespaces
     Demo(demo::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    let Command::Demo(args) = Command::parse();
-    demo::run(args)
+fn main() -> Result<()> {
+    match Cli::parse().task {
+        Task::BuildEbpf(args) => build_ebpf::run(args),
+        Task::Test(args) => test::run(args),
+        Task::Lint => lint::run(),
+        Task::Demo(args) => demo::run(args),
+    }
 }

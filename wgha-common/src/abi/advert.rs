@@ -59,7 +59,7 @@ pub struct AdvertSeen {
 #[must_use]
 #[inline(always)]
 pub fn outranks(priority: u8, source: &Address, our_priority: u8, our_source: &Address) -> bool {
-    priority > our_priority || (priority == our_priority && source.0 > our_source.0)
+    priority > our_priority || (priority == our_priority && source > our_source)
 }
 
 #[cfg(test)]

@@ -41,6 +41,18 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE)]
         config: PathBuf,
     },
+    /// Take everything off that a daemon has left, after a crash or a stop.
+    ///
+    /// Removes the virtual address, sets the tunnel down and takes the programs off the uplink. A stop does all
+    /// that itself, but leaves the programs where a userspace WireGuard would go on talking without them.
+    ///
+    /// Exit status: 0 nothing is left, 1 something could not be removed or a daemon is running, 2 the
+    /// configuration is wrong.
+    Detach {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE)]
+        config: PathBuf,
+    },
     /// Show who is Active, since when and why, and what is wrong.
     ///
     /// Exit status: 0 healthy, 1 degraded, 2 no answer.

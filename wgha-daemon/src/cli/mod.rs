@@ -22,14 +22,17 @@ const DEGRADED: u8 = 1;
 /// The configuration or the system is wrong, or no daemon answers. clap's own, too, for a wrong command line.
 const NO_ANSWER: u8 = 2;
 
-/// Does what the command line says. `run` is the daemon, `check` looks at the system.
+/// Does what the command line says. `run` is the daemon, `detach` clears away what it has left, `check` looks at
+/// the system.
 pub fn main(
     run: impl FnOnce(Config) -> anyhow::Result<()>,
+    detach: impl FnOnce(Config) -> anyhow::Result<()>,
     check: impl FnOnce(&Config) -> Report,
 ) -> ExitCode {
     let args = Args::parse();
     let done = match args.command {
         Command::Run { config } => load(&config).map(|config| daemon(config, run)),
+        Command::Detach { config } => load(&config).map(|config| daemon(config, detach)),
         Command::Check { config } => load(&config).and_then(|config| checked(&config, check)),
         Command::Status { json, socket } => status::status(&socket, json),
         Command::Events { json, follow, socket } => events::events(&socket, json, follow),

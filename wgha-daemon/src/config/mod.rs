@@ -136,8 +136,8 @@ pub struct Vrrp {
     pub preempt: bool,
     /// `preempt_delay`, counted from the start or from the mending of a fault.
     pub preempt_delay: Duration,
-    /// `checksum`: of IPv4 adverts.
-    pub checksum: ChecksumStyle,
+    /// `checksum`: of IPv4 adverts; `None` (`auto`): as the others send theirs.
+    pub checksum: Option<ChecksumStyle>,
     /// `virtual_addresses`: at least one, all of `family`.
     pub virtual_addresses: Vec<VirtualAddress>,
     /// The family of all of them.

@@ -69,12 +69,13 @@ pub(super) fn attach(value: &Value<'_>) -> Read<Attach> {
     })
 }
 
-pub(super) fn checksum(value: &Value<'_>) -> Read<ChecksumStyle> {
+pub(super) fn checksum(value: &Value<'_>) -> Read<Option<ChecksumStyle>> {
     Ok(match value.string()? {
-        "rfc9568" => ChecksumStyle::Rfc9568,
-        "pseudo-header" => ChecksumStyle::PseudoHeader,
+        "auto" => None,
+        "rfc9568" => Some(ChecksumStyle::Rfc9568),
+        "pseudo-header" => Some(ChecksumStyle::PseudoHeader),
         _ => {
-            let right = r#"use "rfc9568", or "pseudo-header" for keepalived's default"#;
+            let right = r#"use "auto", "rfc9568", or "pseudo-header" for keepalived's default"#;
             return Err(format!("no such checksum; {right}"));
         }
     })

@@ -2,8 +2,6 @@
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
-use wgha_common::abi::ChecksumStyle;
-
 use super::{
     Attach, Config, DEFAULT_ADVERT_INTERVAL, Detect, Paths, Uplink, Vrrp,
     document::{Document, Located, Names},
@@ -91,7 +89,7 @@ fn vrrp(document: &Document<'_>) -> Option<Vrrp> {
     let advert_interval = section.optional("advert_interval", DEFAULT_ADVERT_INTERVAL, read::advert_interval);
     let preempt = section.optional("preempt", true, read::boolean);
     let preempt_delay = section.optional("preempt_delay", Duration::ZERO, read::preempt_delay);
-    let checksum = section.optional("checksum", ChecksumStyle::Rfc9568, read::checksum);
+    let checksum = section.optional("checksum", None, read::checksum);
     let addresses = virtual_addresses(&section);
     let (family, virtual_addresses) = addresses?;
     Some(Vrrp {

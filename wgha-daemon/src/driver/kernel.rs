@@ -35,6 +35,7 @@ pub struct Kernel {
     origin: Option<Origin>,
     wireguard_port: u16,
     stamped: (u8, Centiseconds),
+    style: ChecksumStyle,
 }
 
 impl Kernel {
@@ -43,7 +44,8 @@ impl Kernel {
     pub fn new(maps: Maps, socket: PacketSocket, vrrp: Vrrp) -> Self {
         let addresses = vrrp.virtual_addresses.iter().map(|v| v.address.into()).collect();
         let stamped = (Priority::RESIGNED, vrrp.advert_interval);
-        Self { maps, socket, vrrp, addresses, origin: None, wireguard_port: 0, stamped }
+        let style = vrrp.checksum.unwrap_or(ChecksumStyle::Rfc9568);
+        Self { maps, socket, vrrp, addresses, origin: None, wireguard_port: 0, stamped, style }
     }
 
     /// Tells the kernel half what to guard.
@@ -96,6 +98,19 @@ impl Kernel {
         self.maps.set_uplink(config).map_err(chain)
     }
 
+    /// Unless it is configured, the checksum of our adverts is that of the router that was heard last:
+    /// one that cannot read ours would serve beside us.
+    fn speak_as(&mut self, routers: &[(IpAddr, AdvertSeen)]) -> Result<(), String> {
+        let newest = routers.iter().max_by_key(|(_, seen)| seen.at).map(|(_, seen)| seen);
+        match (self.vrrp.checksum, newest.map(|seen| ChecksumStyle::from_number(seen.checksum))) {
+            (None, Some(heard)) if heard != self.style => {
+                self.style = heard;
+                self.stamp_adverts(self.stamped.0, self.stamped.1)
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn origin(&self) -> Result<Origin, String> {
         self.origin.ok_or_else(|| "the uplink is gone".to_owned())
     }
@@ -114,7 +129,7 @@ impl Datapath for Kernel {
 
     fn stamp_adverts(&mut self, priority: u8, interval: Centiseconds) -> Result<(), String> {
         self.stamped = (priority, interval);
-        self.maps.set_advert(stamp(priority, interval, self.vrrp.checksum)).map_err(chain)
+        self.maps.set_advert(stamp(priority, interval, self.style)).map_err(chain)
     }
 
     fn send_advert(&mut self) -> Result<(), String> {
@@ -146,6 +161,7 @@ impl Datapath for Kernel {
     fn look(&mut self) -> Result<(Vec<(IpAddr, AdvertSeen)>, u64), String> {
         let routers = self.maps.routers().map_err(chain)?;
         let revoked = self.maps.revoked().map_err(chain)?;
+        self.speak_as(&routers)?;
         Ok((routers, revoked.epoch))
     }
 }

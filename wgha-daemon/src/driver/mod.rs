@@ -27,16 +27,29 @@ use crate::config::Config;
 /// # Errors
 /// What is in the way of starting, or of undoing, in a sentence.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(async {
-        let (node, serving) = start::start(config).await?;
+    block_on(async {
+        let (mut node, serving) = start::start(config).await?;
         let result = node.run().await;
+        node.end().await;
         serving.abort();
         // Its socket goes with it; that it was aborted is no news.
         let _ = serving.await;
         result
-    });
-    // A WireGuard process that does not answer must not keep the daemon from ending.
+    })
+}
+
+/// Clears away what a daemon has left that was killed, or that had to leave the fence.
+///
+/// # Errors
+/// A daemon is running, or something cannot be removed.
+pub fn detach(config: Config) -> anyhow::Result<()> {
+    block_on(start::detach(&config))
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    // A WireGuard process that does not answer must not keep us from ending.
     runtime.shutdown_background();
     result
 }

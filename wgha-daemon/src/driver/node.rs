@@ -25,6 +25,7 @@ use crate::{
         bpf::{Attachment, Programs, attach, events::Events},
         clock,
         membership::Membership,
+        wireguard::{self, Implementation, WireguardError},
     },
 };
 
@@ -68,7 +69,7 @@ impl Node {
     ///
     /// # Errors
     /// When signals cannot be caught.
-    pub async fn run(mut self) -> anyhow::Result<()> {
+    pub async fn run(&mut self) -> anyhow::Result<()> {
         let mut term = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut give_up: Option<tokio::time::Instant> = None;
@@ -86,6 +87,24 @@ impl Node {
             }
         }
         Ok(())
+    }
+
+    /// Takes the programs off, unless they are all that keeps WireGuard silent: a userspace
+    /// implementation goes on talking, to every endpoint it knows, while its link is set down.
+    pub async fn end(self) {
+        let talks_when_down = match wireguard::facts(&self.config.wireguard).await {
+            Ok(facts) => facts.implementation == Implementation::Userspace && facts.endpoints > 0,
+            Err(WireguardError::Silent(_)) => true,
+            Err(_) => false,
+        };
+        if let Some(attachment) = self.attachment.filter(|a| talks_when_down && a.is_pinned()) {
+            tracing::warn!(
+                "the programs stay on {}: {} may talk although it is down; `wgha detach` takes them off",
+                self.config.uplink.interface,
+                self.config.wireguard
+            );
+            attachment.leave();
+        }
     }
 
     /// Waits for one thing to happen and deals with it; true: a stop was asked for.
@@ -198,8 +217,9 @@ impl Node {
         if self.attachment.as_ref().is_none_or(|a| a.link != link.index) {
             self.attachment = None;
             let uplink = &self.config.uplink;
-            let on = (uplink.interface.as_str(), link.index);
-            let attached = attach::attach(&mut self.programs, on, uplink.attach, &self.config.paths.bpffs)?;
+            let (interface, bpffs) = (uplink.interface.as_str(), self.config.paths.bpffs.as_path());
+            let place = attach::Place { interface, link: link.index, bpffs };
+            let attached = attach::attach(&mut self.programs, place, uplink.attach)?;
             tracing::info!(
                 uplink = uplink.interface,
                 ingress = attached.ingress.name(),

@@ -40,7 +40,7 @@ pub async fn start(config: Config) -> anyhow::Result<(Node, JoinHandle<()>)> {
     let looks = watch_kernel()?;
 
     let mut worker = worker(&config, connect()?);
-    clear_away(&config, &mut worker).await?;
+    clear_away(&mut worker).await?;
 
     let (mut programs, maps, ring) = Programs::load()?;
     let mut datapath = Kernel::new(maps, PacketSocket::open().context("packet socket")?, config.vrrp.clone());
@@ -139,11 +139,23 @@ fn worker(config: &Config, handle: rtnetlink::Handle) -> Worker {
     }
 }
 
-/// A killed daemon leaves wg1 up, the VIP held and its programs attached: first the tunnel and the VIP go, then the fence that kept them silent.
-async fn clear_away(config: &Config, worker: &mut Worker) -> anyhow::Result<()> {
+/// A killed daemon leaves wg1 up, the VIP held and its programs attached. The programs keep both silent
+/// until ours have taken their place.
+async fn clear_away(worker: &mut Worker) -> anyhow::Result<()> {
     worker.carry_out(Effect::LowerTunnel).await?;
     worker.carry_out(Effect::ReleaseVip).await?;
-    attach::remove_leftovers(&config.uplink.interface, &config.paths.bpffs)?;
+    Ok(())
+}
+
+/// Clears away what a daemon has left, and the fence with it.
+///
+/// # Errors
+/// A daemon is running, or something cannot be removed.
+pub async fn detach(config: &Config) -> anyhow::Result<()> {
+    let _server = control::Server::bind(&config.paths.socket)?;
+    clear_away(&mut worker(config, connect()?)).await?;
+    attach::remove_clsact(&config.uplink.interface);
+    attach::remove_leftovers(&config.paths.bpffs, &[])?;
     Ok(())
 }
 

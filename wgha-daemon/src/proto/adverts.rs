@@ -16,7 +16,10 @@ const MAX_FAILURES: u8 = 3;
 pub(super) struct Adverts {
     last: Timestamp,
     last_failed: bool,
+    /// In a row.
     failures: u8,
+    /// Until when the lease lasted before the last advert renewed it.
+    unsaid: Timestamp,
 }
 
 impl Machine {
@@ -27,13 +30,8 @@ impl Machine {
 
     /// The first advert of a role, under the lease that was just granted.
     pub(super) fn begin_adverts(&mut self, now: Timestamp) {
-        self.adverts = Adverts::default();
-        self.send_advert(now);
+        self.advertise(now);
         self.timers.arm(Timer::Adver, now + self.settings.interval.duration());
-    }
-
-    pub(super) fn lease_end(&self, now: Timestamp) -> Timestamp {
-        now + LeaseKeeper::duration(self.settings.interval)
     }
 
     /// RFC 9568 §6.4.3: Adver_Timer. From due time to due time; a late one is not made up for.
@@ -60,21 +58,20 @@ impl Machine {
         }
     }
 
-    /// The lease first: an advert promises that we serve, and others wait for as long as it lasts.
-    fn advertise(&mut self, now: Timestamp) {
-        let renew = self.lease.renew(self.lease_end(now));
-        self.push(renew);
-        self.send_advert(now);
-    }
-
-    fn send_advert(&mut self, now: Timestamp) {
+    /// Sends an advert under the lease that stands, and only then makes the lease last for as long as
+    /// the advert has others wait. Were it the other way round, a process that is stopped between the
+    /// two would go on to serve while a Backup, which has heard nothing, takes over (I6).
+    pub(super) fn advertise(&mut self, now: Timestamp) {
         if !self.adverts.last_failed {
             self.adverts.failures = 0;
             self.note(Note::Advert, Ok(()));
         }
         self.adverts.last_failed = false;
         self.adverts.last = now;
+        self.adverts.unsaid = self.lease.until();
         self.push(Action::SendAdvert);
+        let renew = self.lease.renew(now + LeaseKeeper::duration(self.settings.interval));
+        self.push(renew);
     }
 
     /// Says goodbye, with the lease already ended.
@@ -84,6 +81,7 @@ impl Machine {
         self.note(Note::Advert, Ok(()));
     }
 
+    /// What was not said must not be done: the lease is again as it was before this advert.
     pub(super) fn advert_failed(&mut self, why: String, now: Timestamp) {
         if !matches!(self.state, State::Active | State::Claiming) {
             return;
@@ -91,8 +89,11 @@ impl Machine {
         self.adverts.last_failed = true;
         self.adverts.failures = self.adverts.failures.saturating_add(1);
         if self.adverts.failures < MAX_FAILURES {
+            let shorten = self.lease.renew(self.adverts.unsaid);
+            self.push(shorten);
             self.note(Note::Advert, Err(why));
         } else {
+            self.adverts.failures = 0;
             self.fail(Needed::Advert, why, now);
         }
     }

@@ -3,17 +3,14 @@
 
 use std::{cmp, net::IpAddr, time::Duration};
 
-use wgha_common::{
-    Address, Centiseconds, Timestamp,
-    abi::{Role, outranks},
-};
+use wgha_common::{Address, Centiseconds, Timestamp, abi::outranks};
 
-use super::{Action, Heard, Machine, Reason, State, note::Note, timers::Timer};
+use super::{Action, Heard, Machine, Reason, State, claim::Claim, note::Note, timers::Timer};
 
 /// A deadline may be noticed this late even where the interval is shorter.
 const MIN_PATIENCE: Duration = Duration::from_millis(50);
-/// What a claimed router may need beyond its interval to hear and to yield.
-const CLAIM_MARGIN: Duration = Duration::from_millis(10);
+/// A look that took longer shows what has been.
+const LOOK_PATIENCE: Duration = Duration::from_millis(10);
 
 /// What a node that does not serve knows of the others.
 #[derive(Debug, Clone)]
@@ -23,13 +20,13 @@ pub(super) struct Election {
     /// From when the Active_Down_Timer counts: the last arrival that mattered (I2).
     basis: Timestamp,
     /// The last router heard with a priority above 0.
-    active: Option<Heard>,
+    pub(super) active: Option<Heard>,
     /// Who has resigned since the basis.
     resigned: Option<IpAddr>,
-    /// The Active Router of lower priority that we claim the role from.
-    rival: Option<Heard>,
+    /// Whom we claim the role from.
+    pub(super) claim: Claim,
     /// When the look was asked for whose answer decides.
-    asked: Option<Timestamp>,
+    pub(super) asked: Option<Timestamp>,
     /// When the look was asked for that elected us. What arrived before it has been taken into account.
     elected_on: Timestamp,
     /// Lower Active Routers are obeyed until then.
@@ -37,13 +34,13 @@ pub(super) struct Election {
 }
 
 impl Election {
-    pub(super) const fn new(interval: Centiseconds) -> Self {
+    pub(super) fn new(interval: Centiseconds) -> Self {
         Self {
             interval,
             basis: Timestamp::ZERO,
             active: None,
             resigned: None,
-            rival: None,
+            claim: Claim::default(),
             asked: None,
             elected_on: Timestamp::ZERO,
             preempt_from: Timestamp::ZERO,
@@ -60,13 +57,8 @@ impl Election {
         }
     }
 
-    /// Takes the answer's question. [`None`]: nobody decides on it.
-    fn answered(&mut self) -> Option<Timestamp> {
-        self.asked.take()
-    }
-
     /// One that acts later than this has overslept.
-    fn patience(&self) -> Duration {
+    pub(super) fn patience(&self) -> Duration {
         cmp::max(self.interval.duration(), MIN_PATIENCE)
     }
 }
@@ -147,7 +139,7 @@ impl Machine {
 
     /// When this router will have been silent for Active_Down_Interval.
     fn silent_from(&self, heard: &Heard) -> Timestamp {
-        heard.at + heard.interval.active_down_interval(self.settings.priority.number())
+        silent_from(heard, self.settings.priority.number())
     }
 
     /// RFC 9568 §6.4.2: Active_Down_Timer. Nothing is decided before the last look (I3).
@@ -166,7 +158,7 @@ impl Machine {
         self.arm_active_down(now);
     }
 
-    fn ask(&mut self, now: Timestamp) {
+    pub(super) fn ask(&mut self, now: Timestamp) {
         self.election.asked = Some(now);
         self.push(Action::LookAgain);
     }
@@ -174,32 +166,42 @@ impl Machine {
     pub(super) fn looked_again(&mut self, routers: &[Heard], revoked_epoch: u64, now: Timestamp) {
         self.note(Note::Map, Ok(()));
         self.lease.revoke(revoked_epoch);
-        let asked = self.election.answered();
-        match (self.state, asked) {
-            (State::Backup, Some(asked)) if now.since(asked) > self.election.patience() => {
-                self.void_deadline(now);
-            }
-            (State::Backup, Some(asked)) => self.decide_as_backup(routers, asked, now),
+        let asked = self.election.asked.take();
+        let in_time = asked.filter(|asked| now.since(*asked) <= LOOK_PATIENCE);
+        match (self.state, in_time) {
             (State::Claiming | State::Active, _) if self.lease.is_over(now) => {
                 self.outranked_unheard(routers, now);
             }
-            (State::Claiming, Some(asked)) => self.decide_as_claimer(asked, now),
+            (State::Claiming, _) if self.election.claim.is_unconfirmed() => self.confirm_claim(now),
+            (State::Backup | State::Claiming, None) if asked.is_some() => self.ask(now),
+            (State::Backup, Some(asked)) => self.decide_as_backup(routers, asked, now),
+            (State::Claiming, Some(_)) => self.decide_as_claimer(routers, now),
             _ => {}
         }
     }
 
+    /// Those that may still serve: not silent for as long as they may be, and not resigned.
+    pub(super) fn live<'a>(
+        &self,
+        routers: &'a [Heard],
+        now: Timestamp,
+    ) -> impl Iterator<Item = &'a Heard> + use<'a> {
+        let priority = self.settings.priority.number();
+        routers.iter().filter(move |r| r.priority != 0 && silent_from(r, priority) > now)
+    }
+
     fn decide_as_backup(&mut self, routers: &[Heard], asked: Timestamp, now: Timestamp) {
-        let live = || routers.iter().filter(|r| r.priority != 0 && self.silent_from(r) > now).copied();
-        let obeyed = live().filter(|r| self.obeys(r, now)).max_by_key(|r| self.silent_from(r));
-        let lower = live().max_by_key(|r| r.at);
-        if let Some(router) = obeyed {
-            self.obey(router);
+        let obeyed = self.live(routers, now).filter(|r| self.obeys(r, now));
+        if let Some(router) = obeyed.max_by_key(|r| self.silent_from(r)) {
+            self.obey(*router);
             return;
         }
         self.election.elected_on = asked;
-        match lower {
-            Some(rival) => self.claim(rival, now),
-            None => self.take_over(self.why_nobody_serves(), now),
+        let rivals: Vec<_> = self.live(routers, now).copied().collect();
+        if rivals.is_empty() {
+            self.take_over(self.why_nobody_serves(), now);
+        } else {
+            self.claim(&rivals, now);
         }
     }
 
@@ -207,55 +209,6 @@ impl Machine {
         match self.election.resigned {
             Some(who) => Reason::ActiveResigned(who),
             None => Reason::ActiveDown { last: self.election.active_router() },
-        }
-    }
-}
-
-// Claiming.
-impl Machine {
-    /// `rival` serves and does not outrank us. Our advert ends its lease, but whether it has arrived
-    /// cannot be seen: we serve once the rival has resigned or must have heard us (I6).
-    fn claim(&mut self, rival: Heard, now: Timestamp) {
-        self.timers.leave_role();
-        self.election.active = Some(rival);
-        self.election.rival = Some(rival);
-        self.stamp(self.settings.priority.number());
-        let grant = self.lease.grant(Role::Claiming, self.lease_end(now));
-        self.push(grant);
-        self.begin_adverts(now);
-        self.arm_claim(now);
-        self.enter(State::Claiming, Reason::Preempted(rival.source), now);
-    }
-
-    fn arm_claim(&mut self, from: Timestamp) {
-        let interval = self.election.rival.map_or(self.election.interval, |rival| rival.interval);
-        self.timers.arm(Timer::Claim, from + interval.duration() + CLAIM_MARGIN);
-    }
-
-    fn heard_as_claimer(&mut self, heard: Heard, now: Timestamp) {
-        let from_rival = self.election.rival.is_some_and(|rival| rival.source == heard.source);
-        if self.is_outranked_by(&heard) {
-            self.yield_to(heard, now);
-        } else if heard.priority == 0 && from_rival {
-            self.take_over(Reason::Preempted(heard.source), now);
-        }
-    }
-
-    pub(super) fn claim_due(&mut self, due: Timestamp, now: Timestamp) {
-        self.arm_claim(now); // asks again if no answer comes, or if we have overslept
-        if now.since(due) <= self.election.patience() {
-            self.ask(now);
-        }
-    }
-
-    /// The kernel would have ended our lease if anybody had outranked us.
-    fn decide_as_claimer(&mut self, asked: Timestamp, now: Timestamp) {
-        if now.since(asked) <= self.election.patience() {
-            let why = self
-                .election
-                .rival
-                .map_or(Reason::ActiveDown { last: None }, |r| Reason::Preempted(r.source));
-            self.take_over(why, now);
         }
     }
 }
@@ -269,14 +222,16 @@ impl Machine {
             return;
         }
         self.advertise_soon(heard.priority == 0, now);
+        // It has served, or believed so, and announced the VIP: caches may point to it.
+        self.announce_again(now);
     }
 
-    fn is_outranked_by(&self, heard: &Heard) -> bool {
+    pub(super) fn is_outranked_by(&self, heard: &Heard) -> bool {
         let ours = self.health.uplink.source.map_or(Address::UNSPECIFIED, Address::from);
         outranks(heard.priority, &heard.source.into(), self.settings.priority.number(), &ours)
     }
 
-    fn yield_to(&mut self, by: Heard, now: Timestamp) {
+    pub(super) fn yield_to(&mut self, by: Heard, now: Timestamp) {
         self.resign();
         self.become_backup(Reason::Outranked { by: by.source, priority: by.priority }, now);
         self.obey(by);
@@ -313,4 +268,9 @@ impl Machine {
         self.resign();
         self.become_backup(Reason::LeaseLapsed, now);
     }
+}
+
+/// When a Backup of `priority` will have heard nothing of this router for Active_Down_Interval.
+fn silent_from(heard: &Heard, priority: u8) -> Timestamp {
+    heard.at + heard.interval.active_down_interval(priority)
 }

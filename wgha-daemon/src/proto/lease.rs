@@ -4,10 +4,13 @@ use wgha_common::{Centiseconds, Timestamp, abi::Role};
 
 use super::Action;
 
+/// How long a lease lasts before its first advert has been sent: until then nobody waits for it.
+pub(super) const FIRST: Duration = Duration::from_millis(10);
+
 /// The daemon's side of `LEASE` and `REVOKED` (invariants I4 to I7).
 ///
 /// A lease lasts three of our own intervals from each advert. A Backup waits for three and its
-/// Skew_Time from the arrival of the last one, hence longer (I6).
+/// Skew_Time from the arrival of the same advert, hence longer (I6).
 #[derive(Debug, Clone)]
 pub(super) struct LeaseKeeper {
     role: Role,
@@ -30,26 +33,35 @@ impl LeaseKeeper {
         self.epoch
     }
 
-    /// A new election's lease. A predecessor may have left revoked epochs behind: it outgrows them.
-    pub(super) fn grant(&mut self, role: Role, until: Timestamp) -> Action {
-        self.epoch = self.epoch.max(self.revoked).saturating_add(1);
-        self.extend(role, until)
+    pub(super) const fn until(&self) -> Timestamp {
+        self.until
     }
 
-    /// The same election's lease, for longer or for more. The caller has seen that it is not over.
-    pub(super) fn extend(&mut self, role: Role, until: Timestamp) -> Action {
+    /// A new election's lease, for as long as the first advert may take to leave. A predecessor may
+    /// have left revoked epochs behind: it outgrows them.
+    pub(super) fn grant(&mut self, role: Role, now: Timestamp) -> Action {
+        self.epoch = self.epoch.max(self.revoked).saturating_add(1);
         self.role = role;
+        self.until = now + FIRST;
+        self.write()
+    }
+
+    /// A claim becomes a service of the same election, for no longer than it lasts anyway.
+    pub(super) fn serve(&mut self) -> Action {
+        self.role = Role::Active;
+        self.write()
+    }
+
+    /// The same lease until `until`. The caller has seen that it is not over.
+    pub(super) fn renew(&mut self, until: Timestamp) -> Action {
         self.until = until;
         self.write()
     }
 
-    /// The same lease until `until`.
-    pub(super) fn renew(&mut self, until: Timestamp) -> Action {
-        self.extend(self.role, until)
-    }
-
     pub(super) fn end(&mut self) -> Action {
-        self.extend(Role::Backup, Timestamp::ZERO)
+        self.role = Role::Backup;
+        self.until = Timestamp::ZERO;
+        self.write()
     }
 
     /// The kernel has ended this epoch and all before.
@@ -86,8 +98,9 @@ mod tests {
         let at = Timestamp::from_nanos;
         let mut lease = LeaseKeeper::new();
         lease.revoke(7);
-        lease.grant(Role::Active, at(100));
-        assert_eq!(lease.epoch(), 8);
+        lease.grant(Role::Active, at(0));
+        assert_eq!((lease.epoch(), lease.until()), (8, Timestamp::ZERO + FIRST));
+        lease.renew(at(100));
         assert!(!lease.is_over(at(99)));
         assert!(lease.is_over(at(100)));
         lease.renew(at(200));

@@ -285,3 +285,6 @@ impl Machine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@
 
 mod action;
 mod adverts;
+mod claim;
 mod election;
 mod group;
 mod health;

@@ -1,7 +1,7 @@
 //! Taking over and stepping down, in order (see ARCHITECTURE.md).
 //!
 //! ```text
-//! take over   stamp ▸ lease ▸ advert ▸ hold VIP ─held▸ announce ▸ raise tunnel ─raised▸ announce, again and again
+//! take over   stamp ▸ short lease ▸ advert ▸ lease ▸ hold VIP ─held▸ announce ▸ raise tunnel ─raised▸ announce, again and again
 //! step down   lease ended ▸ stamp 0 ▸ advert ▸ lower tunnel ▸ release VIP
 //! ```
 //! Adverts are stamped before the lease lets them out, and the lease is ended before anything else:
@@ -28,12 +28,11 @@ impl Machine {
     /// RFC 9568 §6.4.2, the way from Backup to Active. A claim's lease becomes a serving one of the
     /// same election, so that what has ended the claim in the kernel has ended this, too.
     pub(super) fn take_over(&mut self, reason: Reason, now: Timestamp) {
-        let until = self.lease_end(now);
         let lease = if self.state == State::Claiming {
-            self.lease.extend(Role::Active, until)
+            self.lease.serve()
         } else {
             self.stamp(self.settings.priority.number());
-            self.lease.grant(Role::Active, until)
+            self.lease.grant(Role::Active, now)
         };
         self.timers.leave_role();
         self.push(lease);
@@ -68,6 +67,11 @@ impl Machine {
         self.push(Action::HoldVip);
     }
 
+    fn raise_tunnel(&mut self) {
+        self.group.tunnel.asked_up();
+        self.push(Action::RaiseTunnel);
+    }
+
     fn lower_tunnel(&mut self) {
         self.group.tunnel.asked_down();
         self.push(Action::LowerTunnel);
@@ -78,7 +82,7 @@ impl Machine {
             return;
         }
         match (self.state, result) {
-            (State::Active, Ok(())) => self.vip_is_ours(),
+            (State::Active, Ok(())) => self.vip_is_ours(now),
             (State::Active, Err(why)) => self.fail(Needed::Vip, why, now),
             // Stepping down has asked for the release already; this is for a worker out of order.
             (_, Ok(())) => {
@@ -89,11 +93,10 @@ impl Machine {
         }
     }
 
-    fn vip_is_ours(&mut self) {
-        self.push(Action::Announce);
+    fn vip_is_ours(&mut self, now: Timestamp) {
+        self.announce(now);
         if !self.group.tunnel.is_wanted() {
-            self.group.tunnel.asked_up();
-            self.push(Action::RaiseTunnel);
+            self.raise_tunnel();
         }
     }
 
@@ -105,7 +108,10 @@ impl Machine {
     }
 
     pub(super) fn vip_released(&mut self, result: Result<(), String>) {
-        self.group.vip.ended(false);
+        let last = self.group.vip.ended(false);
+        if last && self.state == State::Active {
+            self.hold_vip(); // reported after what it was overtaken by; make sure
+        }
         // The addresses of an interface that is gone are gone.
         self.note(Note::Release, if self.health.uplink.present { result } else { Ok(()) });
     }
@@ -129,8 +135,21 @@ impl Machine {
         }
     }
 
-    pub(super) fn announce_due(&mut self, now: Timestamp) {
+    fn announce(&mut self, now: Timestamp) {
+        self.group.announced = now;
         self.push(Action::Announce);
+    }
+
+    /// The VIP is announced anew, soon and again and again. A flood of reasons to do so does not make a flood.
+    pub(super) fn announce_again(&mut self, now: Timestamp) {
+        if self.group.holds_vip() {
+            self.group.repeats = 0;
+            self.timers.arm(Timer::Announce, now.max(self.group.announced + ANNOUNCE_PAUSES[0]));
+        }
+    }
+
+    pub(super) fn announce_due(&mut self, now: Timestamp) {
+        self.announce(now);
         if let Some(pause) = ANNOUNCE_PAUSES.get(self.group.repeats) {
             self.group.repeats += 1;
             self.timers.arm(Timer::Announce, now + *pause);
@@ -138,7 +157,10 @@ impl Machine {
     }
 
     pub(super) fn tunnel_lowered(&mut self, result: Result<(), String>) {
-        self.group.tunnel.ended();
+        let last = self.group.tunnel.ended();
+        if last && self.state == State::Active && self.group.tunnel.is_wanted() {
+            self.raise_tunnel(); // likewise
+        }
         // A link that is gone is down.
         self.note(Note::Lower, if self.health.tunnel.present { result } else { Ok(()) });
         self.lower_stray_tunnel();

@@ -62,7 +62,7 @@ pub(super) fn backup() -> Snapshot {
     s.vrrp.held = false;
     s.vrrp.active_router = Some("fe80::3".into());
     s.uplink.source = Some(address("fe80::4"));
-    s.uplink.ingress = "tc clsact".into();
+    s.uplink.ingress = "tc (clsact)".into();
     s.uplink.egress = "clsact".into();
     s.uplink.pinned = false;
     s.wireguard.up = false;

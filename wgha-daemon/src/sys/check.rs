@@ -132,7 +132,7 @@ fn virtual_address(vip: VirtualAddress, uplink: &str, addresses: &[InterfaceAddr
 async fn tunnel(name: &str, report: &mut Report) {
     let what = format!("WireGuard {name}");
     match wireguard::facts(name).await {
-        Ok(Facts { listen_port: Some(port), implementation, peers }) => {
+        Ok(Facts { listen_port: Some(port), implementation, peers, .. }) => {
             report.ok(what, format!("{}, listen port {port}, {peers} peer(s)", implementation.name()));
         }
         Ok(Facts { listen_port: None, .. }) => report.note(what, "has no listen port yet"),

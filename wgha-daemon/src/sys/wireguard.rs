@@ -19,6 +19,8 @@ pub struct Facts {
     pub implementation: Implementation,
     /// How many peers it has.
     pub peers: usize,
+    /// How many of them have an endpoint, to which it could talk.
+    pub endpoints: usize,
 }
 
 /// Who runs the interface.
@@ -90,5 +92,6 @@ fn read(name: &InterfaceName) -> Result<Facts, (io::Error, io::Error)> {
             Backend::Userspace => Implementation::Userspace,
         },
         peers: device.peers.len(),
+        endpoints: device.peers.iter().filter(|p| p.config.endpoint.is_some()).count(),
     })
 }

@@ -211,7 +211,9 @@ impl Stage {
         self.make_backup();
         self.fire();
         let rival = line::heard(&["::4", "priority=90", "at=-50ms"], Zero(self.now.as_nanos()), self.now)?;
-        self.silently(Input::LookedAgain { routers: vec![rival], revoked_epoch: 0 });
+        for _ in 0..2 {
+            self.silently(Input::LookedAgain { routers: vec![rival], revoked_epoch: 0 });
+        }
         Ok(())
     }
 

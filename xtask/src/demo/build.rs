@@ -11,7 +11,7 @@ use super::words;
 /// Builds `wgha` with the kernel half in it.
 pub fn daemon(debug: bool) -> Result<()> {
     words::step("building the kernel half (eBPF)");
-    let object = crate::build_ebpf::ensure()?;
+    let object = crate::build_ebpf::build()?;
     words::step("building the daemon");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--package", "wgha"]).env("WGHA_EBPF_OBJECT", object);

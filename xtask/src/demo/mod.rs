@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use wgha_tests::{interrupt, privilege};
 
 use self::{recording::Recording, stage::Stage};
+use crate::install::{self, Tool};
 
 /// Shows a failover from end to end, in network namespaces of this machine
 #[derive(Debug, clap::Args)]
@@ -42,7 +43,7 @@ pub struct Args {
 /// What could not be built or set up; after that, that the tunnel did not answer from the server that it should.
 pub fn run(args: Args) -> Result<()> {
     ensure!(privilege::is_root(), "network namespaces need root: run it as root, or with sudo");
-    crate::install::ensure(&tools())?;
+    install::ensure(&tools())?;
     build::daemon(args.debug)?;
     interrupt::install()?;
     let recording = play(&args)?;
@@ -65,10 +66,10 @@ fn play(args: &Args) -> Result<Recording> {
 }
 
 /// What the scenario runs. wireguard-go only where the kernel has no WireGuard.
-fn tools() -> Vec<&'static str> {
-    let mut tools = vec!["ip", "unshare", "mount", "ping", "wg"];
+fn tools() -> Vec<Tool> {
+    let mut tools = vec![Tool::Ip, Tool::Ping, Tool::Wg];
     if !stage::kernel_has_wireguard() {
-        tools.push("wireguard-go");
+        tools.push(Tool::WireguardGo);
     }
     tools
 }

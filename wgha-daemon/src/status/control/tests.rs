@@ -1,6 +1,6 @@
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     os::unix::{
         fs::PermissionsExt,
         net::{UnixListener, UnixStream},
@@ -47,6 +47,15 @@ impl Drop for Folder {
     }
 }
 
+/// What the driver does when it is asked.
+#[derive(Clone, Copy, PartialEq)]
+enum Driver {
+    Answers,
+    /// And something happens just before it does.
+    RecordsThenAnswers,
+    Hangs,
+}
+
 /// A server with a driver that answers from a recorder, on a thread of its own.
 struct Daemon {
     recorder: Arc<Mutex<Recorder>>,
@@ -57,10 +66,10 @@ struct Daemon {
 
 impl Daemon {
     fn start(patience: Patience) -> Self {
-        Self::start_with(patience, true)
+        Self::start_with(patience, Driver::Answers)
     }
 
-    fn start_with(patience: Patience, driver_answers: bool) -> Self {
+    fn start_with(patience: Patience, behaviour: Driver) -> Self {
         let folder = Folder::new();
         let recorder = Recorder::new(Timestamp::ZERO, SystemTime::UNIX_EPOCH);
         let (events, recorder) = (recorder.followers(), Arc::new(Mutex::new(recorder)));
@@ -75,7 +84,7 @@ impl Daemon {
                 let (driver, requests) = mpsc::channel(4);
                 tokio::select! {
                     () = server.serve(driver, events) => {}
-                    () = answer(requests, remembered, driver_answers) => {}
+                    () = answer(requests, remembered, behaviour) => {}
                     _ = stopped => {}
                 }
             });
@@ -104,6 +113,15 @@ impl Daemon {
     fn still_answers(&self) {
         assert_eq!(self.client().status().unwrap().value, example::active());
     }
+
+    /// There is a place for one more, if not at once.
+    fn answers_soon(&self) {
+        let answered = (0..200).any(|_| {
+            thread::sleep(Duration::from_millis(10));
+            self.client().status().is_ok()
+        });
+        assert!(answered, "the places of others are not free again");
+    }
 }
 
 impl Drop for Daemon {
@@ -114,20 +132,28 @@ impl Drop for Daemon {
     }
 }
 
-async fn answer(mut requests: mpsc::Receiver<Request>, recorder: Arc<Mutex<Recorder>>, answers: bool) {
+async fn answer(mut requests: mpsc::Receiver<Request>, recorder: Arc<Mutex<Recorder>>, behaviour: Driver) {
     let mut unanswered = Vec::new();
     while let Some(request) = requests.recv().await {
         match request {
-            request if !answers => unanswered.push(request),
+            request if behaviour == Driver::Hangs => unanswered.push(request),
             Request::Status(reply) => drop(reply.send(example::active())),
-            Request::Events(reply) => drop(reply.send(recorder.lock().unwrap().events())),
+            Request::Events(reply) => {
+                let mut recorder = recorder.lock().unwrap();
+                if behaviour == Driver::RecordsThenAnswers {
+                    recorder.record(Kind::Effect, "vip_held", "ok", Timestamp::ZERO);
+                }
+                drop(reply.send(recorder.events()));
+            }
         }
     }
 }
 
 fn rest_of(mut stream: &UnixStream) -> String {
     let mut text = Vec::new();
-    let _ = stream.read_to_end(&mut text); // a reset after the last byte is an end, too
+    if let Err(e) = stream.read_to_end(&mut text) {
+        assert_eq!(e.kind(), ErrorKind::ConnectionReset, "the connection goes on");
+    }
     String::from_utf8(text).unwrap()
 }
 
@@ -162,16 +188,18 @@ fn events_come_with_an_end() {
 
 #[test]
 fn followers_see_the_past_and_then_every_event_once() {
-    let daemon = Daemon::start(PATIENT);
-    (0..3).for_each(|_| daemon.record("announced"));
-    let mut seen = Vec::new();
-    let follow = |event: Answer<Event>| {
-        seen.push(event.value.seq);
-        daemon.record("announced");
-        seen.len() < 100
-    };
-    daemon.client().events(true, follow).unwrap();
-    assert_eq!(seen, (1..=100).collect::<Vec<_>>());
+    for behaviour in [Driver::Answers, Driver::RecordsThenAnswers] {
+        let daemon = Daemon::start_with(PATIENT, behaviour);
+        (0..3).for_each(|_| daemon.record("announced"));
+        let mut seen = Vec::new();
+        let follow = |event: Answer<Event>| {
+            seen.push(event.value.seq);
+            daemon.record("announced");
+            seen.len() < 100
+        };
+        daemon.client().events(true, follow).unwrap();
+        assert_eq!(seen, (1..=100).collect::<Vec<_>>());
+    }
 }
 
 #[test]
@@ -245,11 +273,7 @@ fn who_leaves_early_is_forgotten() {
             let _ = stranger.write_all(request.as_bytes()); // the 17th may be turned away before it writes
         }
     }
-    let answered = (0..200).any(|_| {
-        thread::sleep(Duration::from_millis(10));
-        daemon.client().status().is_ok()
-    });
-    assert!(answered, "the places of those who left are not free again");
+    daemon.answers_soon();
 }
 
 #[test]
@@ -260,11 +284,7 @@ fn there_is_room_for_sixteen() {
     let refused = rest_of(&daemon.stranger());
     assert_eq!(refused, "{\"error\":\"too many clients already\"}\n");
     clients.pop();
-    let answered = (0..200).any(|_| {
-        thread::sleep(Duration::from_millis(10));
-        daemon.client().status().is_ok()
-    });
-    assert!(answered, "a place that was given up is not free");
+    daemon.answers_soon();
 }
 
 #[test]
@@ -282,11 +302,17 @@ fn followers_leave_room_for_others() {
     assert!(followers.iter().all(|(_, first)| first == b"{\"seq\":1,"));
     assert_eq!(&follow(&daemon).1, b"{\"error\":");
     daemon.still_answers();
+    drop(followers);
+    let taken = (0..200).any(|_| {
+        thread::sleep(Duration::from_millis(10));
+        follow(&daemon).1.starts_with(b"{\"seq\"")
+    });
+    assert!(taken, "followers who left without an event are not forgotten");
 }
 
 #[test]
 fn a_driver_that_hangs_is_told() {
-    let daemon = Daemon::start_with(Patience { driver: SHORT, ..PATIENT }, false);
+    let daemon = Daemon::start_with(Patience { driver: SHORT, ..PATIENT }, Driver::Hangs);
     let error = daemon.client().status().unwrap_err().to_string();
     assert!(error.ends_with("the daemon's loop does not answer"), "{error}");
 }
@@ -369,6 +395,15 @@ fn what_is_no_daemon_is_told_apart() {
     }
     drop(listener);
     assert!(ask(&path).contains("Connection refused"));
+}
+
+#[test]
+fn who_does_not_read_does_not_keep_its_place() {
+    let daemon = Daemon::start(Patience { write: SHORT, ..PATIENT });
+    (0..4000).for_each(|_| daemon.record("announced"));
+    let mut deaf: Vec<_> = (0..16).map(|_| daemon.stranger()).collect();
+    deaf.iter_mut().for_each(|stranger| stranger.write_all(b"events\n").unwrap());
+    daemon.answers_soon();
 }
 
 #[test]

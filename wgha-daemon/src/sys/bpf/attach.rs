@@ -9,12 +9,16 @@ use aya::programs::{
     LinkOrder, ProgramError, XdpMode,
     links::{FdLink, PinnedLink},
     tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcAttachType},
+    xdp::XdpLink,
 };
 use nix::sys::statfs::{FsType, statfs};
 use wgha_common::IfIndex;
 
 use super::load::{BpfError, EGRESS, INGRESS, Programs};
 use crate::config::Attach;
+
+/// What the names of our pins begin with.
+const PIN_PREFIX: &str = "link_";
 
 /// linux/magic.h
 const BPF_FS_MAGIC: FsType = FsType(0xcafe_4a11);
@@ -79,7 +83,7 @@ pub struct Attachment {
 /// What keeps a program attached.
 #[derive(Debug)]
 enum Hold {
-    Pinned(#[expect(dead_code, reason = "closing it may detach")] PinnedLink, PathBuf),
+    Pinned(#[expect(dead_code, reason = "the pin keeps what this refers to")] PinnedLink, PathBuf),
     Link(#[expect(dead_code, reason = "closing it detaches")] FdLink),
     /// Not a link: the filter stays until it is removed.
     Clsact(#[expect(dead_code, reason = "dropping it detaches")] SchedClassifierLink),
@@ -91,69 +95,106 @@ impl Attachment {
     pub fn is_pinned(&self) -> bool {
         self.holds.iter().all(|h| !matches!(h, Hold::Link(_)))
     }
+
+    /// Ends, and leaves the programs where they are; without pins they come off all the same.
+    pub fn leave(mut self) {
+        self.holds.drain(..).for_each(std::mem::forget);
+    }
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
         for hold in &self.holds {
             if let Hold::Pinned(_, pin) = hold
-                && let Err(e) = fs::remove_file(pin)
-                && e.kind() != io::ErrorKind::NotFound
+                && let Err(e) = remove(pin)
             {
-                tracing::warn!(pin = %pin.display(), "still attached: {e}");
+                tracing::warn!("still attached: {e}");
             }
         }
     }
 }
 
-/// Removes what an earlier daemon that was killed has left attached.
+/// Removes what an earlier daemon has left attached, but for the pins `except`.
 ///
 /// # Errors
 /// [`BpfError::Pin`].
-pub fn remove_leftovers(interface: &str, bpffs: &Path) -> Result<(), BpfError> {
-    for name in [INGRESS, EGRESS] {
-        let path = bpffs.join(name);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(BpfError::Pin { path, source });
-            }
-            _ => {}
+pub fn remove_leftovers(bpffs: &Path, except: &[&Path]) -> Result<(), BpfError> {
+    let Ok(entries) = fs::read_dir(bpffs) else { return Ok(()) };
+    for pin in entries.filter_map(Result::ok).map(|e| e.path()) {
+        let is_ours = pin.file_name().is_some_and(|n| n.to_string_lossy().starts_with(PIN_PREFIX));
+        if is_ours && !except.contains(&pin.as_path()) {
+            remove(&pin)?;
         }
     }
-    // There is mostly nothing to remove here, and then this fails.
-    let _ = tc::qdisc_detach_program(interface, TcAttachType::Ingress, INGRESS);
-    let _ = tc::qdisc_detach_program(interface, TcAttachType::Egress, EGRESS);
     Ok(())
 }
 
-/// Attaches both directions to `interface`, as `wish` says, and pins the links where `bpffs` allows it.
+/// Removes a TC program of ours that is not a link; there mostly is none, and then nothing happens.
+pub fn remove_clsact(interface: &str) {
+    let _ = tc::qdisc_detach_program(interface, TcAttachType::Ingress, INGRESS);
+    let _ = tc::qdisc_detach_program(interface, TcAttachType::Egress, EGRESS);
+}
+
+fn remove(pin: &Path) -> Result<(), BpfError> {
+    match fs::remove_file(pin) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(BpfError::Pin { path: pin.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where programs are attached.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The interface's name.
+    pub interface: &'a str,
+    /// Its index.
+    pub link: IfIndex,
+    /// The folder for pins.
+    pub bpffs: &'a Path,
+}
+
+impl Place<'_> {
+    /// The pin of one hook. It names the interface: a link is taken over only where it belongs.
+    fn pin(&self, hook: &str) -> PathBuf {
+        self.bpffs.join(format!("{PIN_PREFIX}{hook}_{}", self.link))
+    }
+
+    /// The link that an earlier daemon has left there.
+    fn left(&self, hook: &str) -> Option<FdLink> {
+        PinnedLink::from_pin(self.pin(hook)).ok().map(FdLink::from)
+    }
+
+    fn refused(&self, hook: &'static str) -> impl Fn(ProgramError) -> BpfError {
+        let interface = self.interface.to_owned();
+        move |source| BpfError::Attach { interface: interface.clone(), hook, source }
+    }
+}
+
+/// Attaches both directions, as `wish` says, and pins the links where bpffs allows it.
+///
+/// Links that an earlier daemon has left are taken over: the new program replaces the old one between
+/// two packets, and the fence has no gap.
 ///
 /// # Errors
 /// [`BpfError::Attach`] with the last refusal, when no hook takes a program.
-pub fn attach(
-    programs: &mut Programs,
-    (interface, link): (&str, IfIndex),
-    wish: Attach,
-    bpffs: &Path,
-) -> Result<Attachment, BpfError> {
+pub fn attach(programs: &mut Programs, place: Place<'_>, wish: Attach) -> Result<Attachment, BpfError> {
+    remove_clsact(place.interface);
     // Egress first: without ingress nothing is heard, but nothing leaks either.
-    let (egress, hold) = attach_tc(programs, interface, EGRESS, TcAttachType::Egress, bpffs)?;
+    let (egress, hold) = attach_tc(programs, place, EGRESS, TcAttachType::Egress)?;
     let mut holds = vec![hold];
-    let hooks: &[Attach] = match wish {
-        Attach::Auto => &[Attach::Native, Attach::Generic, Attach::Tc],
-        Attach::Native => &[Attach::Native],
-        Attach::Generic => &[Attach::Generic],
-        Attach::Tc => &[Attach::Tc],
-    };
     let mut refused = None;
-    for hook in hooks {
-        match attach_ingress(programs, (interface, link), *hook, bpffs) {
+    for hook in candidates(wish, place) {
+        match attach_ingress(programs, place, hook) {
             Ok((ingress, hold)) => {
                 holds.push(hold);
-                return Ok(Attachment { ingress, egress, link, holds });
+                let attachment = Attachment { ingress, egress, link: place.link, holds };
+                remove_leftovers(place.bpffs, &attachment.pins())?;
+                return Ok(attachment);
             }
             Err(e) => {
-                tracing::debug!(interface, ?hook, "refused: {e}");
+                tracing::debug!(interface = place.interface, ?hook, "refused: {e}");
                 refused = Some(e);
             }
         }
@@ -161,68 +202,114 @@ pub fn attach(
     Err(refused.unwrap_or(BpfError::Missing(INGRESS)))
 }
 
+impl Attachment {
+    fn pins(&self) -> Vec<&Path> {
+        let pin = |hold| match hold {
+            &Hold::Pinned(_, ref pin) => Some(pin.as_path()),
+            Hold::Link(_) | Hold::Clsact(_) => None,
+        };
+        self.holds.iter().filter_map(pin).collect()
+    }
+}
+
+/// Which hooks are tried, in order: first the one that an earlier daemon has used.
+fn candidates(wish: Attach, place: Place<'_>) -> Vec<Attach> {
+    let mut hooks = match wish {
+        Attach::Auto => vec![Attach::Native, Attach::Generic, Attach::Tc],
+        wish => vec![wish],
+    };
+    hooks.sort_by_key(|hook| !place.pin(hook_name(*hook)).exists());
+    hooks
+}
+
+const fn hook_name(hook: Attach) -> &'static str {
+    match hook {
+        Attach::Native => "xdp_native",
+        Attach::Generic => "xdp_generic",
+        Attach::Tc | Attach::Auto => INGRESS,
+    }
+}
+
 fn attach_ingress(
     programs: &mut Programs,
-    (interface, link): (&str, IfIndex),
+    place: Place<'_>,
     hook: Attach,
-    bpffs: &Path,
 ) -> Result<(IngressHook, Hold), BpfError> {
-    let (mode, ingress) = match hook {
-        Attach::Native => (XdpMode::Driver, IngressHook::XdpNative),
-        Attach::Generic => (XdpMode::Skb, IngressHook::XdpGeneric),
+    match hook {
+        Attach::Native => attach_xdp(programs, place, hook, XdpMode::Driver, IngressHook::XdpNative),
+        Attach::Generic => attach_xdp(programs, place, hook, XdpMode::Skb, IngressHook::XdpGeneric),
         Attach::Tc | Attach::Auto => {
-            let (hook, hold) = attach_tc(programs, interface, INGRESS, TcAttachType::Ingress, bpffs)?;
-            return Ok((IngressHook::Tc(hook), hold));
+            let (hook, hold) = attach_tc(programs, place, INGRESS, TcAttachType::Ingress)?;
+            Ok((IngressHook::Tc(hook), hold))
+        }
+    }
+}
+
+fn attach_xdp(
+    programs: &mut Programs,
+    place: Place<'_>,
+    hook: Attach,
+    mode: XdpMode,
+    ingress: IngressHook,
+) -> Result<(IngressHook, Hold), BpfError> {
+    let refused = place.refused(ingress.name());
+    let name = hook_name(hook);
+    let xdp = programs.xdp()?;
+    let left = place.left(name).and_then(|link| XdpLink::try_from(link).ok());
+    let taken_over = left.and_then(|link| xdp.attach_to_link(link).ok());
+    let id = match taken_over {
+        Some(id) => id,
+        None => {
+            // XDP has room for one program, and a link of another mode of ours may be in the way.
+            remove_leftovers(place.bpffs, &[&place.pin(EGRESS)])?;
+            xdp.attach_to_if_index(place.link.0, mode).map_err(&refused)?
         }
     };
-    let xdp = programs.xdp()?;
-    let refused = |source| BpfError::Attach { interface: interface.to_owned(), hook: ingress.name(), source };
-    let id = xdp.attach_to_if_index(link.0, mode).map_err(refused)?;
-    let link = xdp.take_link(id).map_err(refused)?;
+    let link = xdp.take_link(id).map_err(&refused)?;
     let link = FdLink::try_from(link).map_err(|_| refused(ProgramError::NotAttached))?;
-    Ok((ingress, pin(link, INGRESS, bpffs)?))
+    Ok((ingress, pin(link, place, name)?))
 }
 
 fn attach_tc(
     programs: &mut Programs,
-    interface: &str,
+    place: Place<'_>,
     name: &'static str,
     direction: TcAttachType,
-    bpffs: &Path,
 ) -> Result<(EgressHook, Hold), BpfError> {
     let program = programs.tc(name)?;
-    let tcx = TcAttachOptions::TcxOrder(LinkOrder::default());
-    if let Ok(id) = program.attach_with_options(interface, direction, tcx)
+    let left = place.left(name).and_then(|link| SchedClassifierLink::try_from(link).ok());
+    let taken_over = left.and_then(|link| program.attach_to_link(link).ok());
+    let tcx = || TcAttachOptions::TcxOrder(LinkOrder::default());
+    let id = taken_over.or_else(|| program.attach_with_options(place.interface, direction, tcx()).ok());
+    if let Some(id) = id
         && let Ok(link) = program.take_link(id)
         && let Ok(link) = FdLink::try_from(link)
     {
-        return Ok((EgressHook::Tcx, pin(link, name, bpffs)?));
+        return Ok((EgressHook::Tcx, pin(link, place, name)?));
     }
-    let refused = |source| BpfError::Attach { interface: interface.to_owned(), hook: "clsact", source };
+    let refused = place.refused("clsact");
     // It is there already more often than not.
-    let _ = tc::qdisc_add_clsact(interface);
+    let _ = tc::qdisc_add_clsact(place.interface);
     let clsact = TcAttachOptions::Netlink(NlOptions::default());
-    let id = program.attach_with_options(interface, direction, clsact).map_err(refused)?;
-    let link = program.take_link(id).map_err(refused)?;
+    let id = program.attach_with_options(place.interface, direction, clsact).map_err(&refused)?;
+    let link = program.take_link(id).map_err(&refused)?;
     Ok((EgressHook::Clsact, Hold::Clsact(link)))
 }
 
-/// Pins the link as `bpffs`/`name`; without a usable bpffs it lives and dies with this process.
-fn pin(link: FdLink, name: &str, bpffs: &Path) -> Result<Hold, BpfError> {
-    if let Err(e) = prepare(bpffs) {
-        tracing::warn!(bpffs = %bpffs.display(), "not pinned, the fence ends with this process: {e}");
+/// Pins the link; without a usable bpffs it lives and dies with this process.
+fn pin(link: FdLink, place: Place<'_>, hook: &str) -> Result<Hold, BpfError> {
+    if let Err(e) = prepare(place.bpffs) {
+        tracing::warn!(bpffs = %place.bpffs.display(), "not pinned, the fence ends with this process: {e}");
         return Ok(Hold::Link(link));
     }
-    let path = bpffs.join(name);
+    let path = place.pin(hook);
+    remove(&path)?; // the link that was taken over is held open here, and comes back under the same name
     let pinned = link.pin(&path).map_err(|source| BpfError::CannotPin { path: path.clone(), source })?;
     Ok(Hold::Pinned(pinned, path))
 }
 
 /// Makes the folder for pins.
-///
-/// # Errors
-/// When it cannot be made, or is not on a bpffs.
-pub fn prepare(bpffs: &Path) -> io::Result<()> {
+fn prepare(bpffs: &Path) -> io::Result<()> {
     fs::create_dir_all(bpffs)?;
     on_bpffs(bpffs)
 }

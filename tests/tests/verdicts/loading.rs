@@ -1,0 +1,78 @@
+//! The object loads, also with few capabilities.
+
+use std::process::Command;
+
+use wgha_common::abi::{
+    self, AdvertSeen, AdvertStamp, Counter, Event, EventKind, Lease, Revoked, Rung, Traffic, UplinkConfig,
+};
+use wgha_tests::may_run;
+
+use crate::kernel::{Kernel, object};
+
+#[test]
+fn every_map_is_as_the_contract_says() {
+    if !may_run() {
+        return;
+    }
+    let ebpf = aya::EbpfLoader::new().load(&object()).unwrap();
+    let address = size_of::<wgha_common::Address>();
+    for (name, key, value, entries) in [
+        ("UPLINK", 4, size_of::<UplinkConfig>(), 1),
+        ("VIPS", address, 1, abi::MAX_VIPS),
+        ("LEASE", 4, size_of::<Lease>(), 1),
+        ("ADVERT", 4, size_of::<AdvertStamp>(), 1),
+        ("REVOKED", 4, size_of::<Revoked>(), 1),
+        ("ROUTERS", address, size_of::<AdvertSeen>(), abi::MAX_ROUTERS),
+        ("EVENTS", 0, 0, abi::EVENTS_BYTES),
+        ("RUNG", 4, size_of::<Rung>(), EventKind::COUNT),
+        ("COUNTERS", 4, 8, Counter::COUNT),
+        ("TRAFFIC", 4, size_of::<Traffic>(), abi::TRAFFIC_ENTRIES),
+    ] {
+        let map = ebpf.map(name).unwrap_or_else(|| panic!("no map {name}"));
+        let info = aya::maps::MapInfo::from_id(map_id(map)).unwrap();
+        let got = (info.key_size() as usize, info.value_size() as usize, info.max_entries());
+        assert_eq!(got, (key, value, entries), "{name}");
+    }
+    assert_eq!(size_of::<Event>(), 40);
+}
+
+fn map_id(map: &aya::maps::Map) -> u32 {
+    use aya::maps::Map;
+    match map {
+        Map::Array(map)
+        | Map::PerCpuArray(map)
+        | Map::HashMap(map)
+        | Map::LruHashMap(map)
+        | Map::RingBuf(map) => map.info().unwrap().id(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Run by the next test, in a process that has few capabilities.
+#[test]
+fn loads_with_what_it_has() {
+    if !may_run() {
+        return;
+    }
+    for (program, (instructions, verified)) in Kernel::load().sizes() {
+        println!("{program}: {instructions} instructions, {verified} verified");
+        assert!(instructions < 5000 && verified < 300_000, "{program} has grown");
+    }
+}
+
+/// Without CAP_PERFMON the verifier guards against Spectre and refuses more.
+#[test]
+fn loads_with_bpf_and_net_admin_only() {
+    if !may_run() {
+        return;
+    }
+    let mut child = Command::new("setpriv");
+    child.args(["--bounding-set", "-all,+bpf,+net_admin", "--inh-caps", "-all", "--"]);
+    child.arg(std::env::current_exe().unwrap());
+    child.args(["--exact", "loading::loads_with_what_it_has", "--nocapture"]);
+    let output = child.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("1 passed"), "it ran: {said}");
+}

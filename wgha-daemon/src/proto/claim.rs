@@ -1,0 +1,120 @@
+//! Preemption (I6): Active Routers of lower priority are told to yield, and we serve only once they
+//! have said so or must have heard us.
+
+use std::{net::IpAddr, time::Duration};
+
+use wgha_common::{Timestamp, abi::Role};
+
+use super::{Action, Heard, Machine, Reason, State, lease::FIRST, timers::Timer};
+
+/// What a claimed router may need beyond its interval to hear and to yield.
+const MARGIN: Duration = Duration::from_millis(10);
+
+/// Whom we claim the role from.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Claim {
+    /// Those that have been told, or are being told, since the claim began.
+    told: Vec<IpAddr>,
+    /// How long they may take.
+    wait: Duration,
+    /// When the advert was decided on of which it is not known yet that it has left.
+    unconfirmed: Option<Timestamp>,
+    /// They have had their time.
+    waited: bool,
+}
+
+impl Claim {
+    /// Whether an advert has been decided on of which it is not known yet that it has left.
+    pub(super) const fn is_unconfirmed(&self) -> bool {
+        self.unconfirmed.is_some()
+    }
+}
+
+impl Machine {
+    /// `rivals` serve and do not outrank us. Our advert ends their leases, if they are wgha's, but
+    /// whether it has arrived cannot be seen.
+    pub(super) fn claim(&mut self, rivals: &[Heard], now: Timestamp) {
+        let newest = rivals.iter().max_by_key(|r| r.at).copied();
+        self.timers.leave_role();
+        self.election.active = newest;
+        self.election.claim = Claim::default();
+        rivals.iter().for_each(|rival| self.add_rival(rival));
+        self.stamp(self.settings.priority.number());
+        let grant = self.lease.grant(Role::Claiming, now);
+        self.push(grant);
+        self.begin_adverts(now);
+        self.await_rivals(now);
+        self.enter(State::Claiming, self.why_claiming(), now);
+    }
+
+    fn why_claiming(&self) -> Reason {
+        self.election.active_router().map_or(Reason::ActiveDown { last: None }, Reason::Preempted)
+    }
+
+    fn add_rival(&mut self, rival: &Heard) {
+        let claim = &mut self.election.claim;
+        claim.told.push(rival.source);
+        claim.wait = claim.wait.max(rival.interval.duration() + MARGIN);
+    }
+
+    /// The wait is from when the advert has left. A look is the shortest way to learn a time that is
+    /// not before that.
+    fn await_rivals(&mut self, now: Timestamp) {
+        self.election.claim.unconfirmed = Some(now);
+        self.timers.arm(Timer::Claim, now + self.election.claim.wait);
+        self.push(Action::LookAgain);
+    }
+
+    /// An advert that has taken longer than the first lease may have
+    /// been fenced: it is sent again.
+    pub(super) fn confirm_claim(&mut self, now: Timestamp) {
+        let Some(decided) = self.election.claim.unconfirmed.take() else { return };
+        if now.since(decided) > FIRST {
+            self.advertise(now);
+            self.await_rivals(now);
+        } else {
+            self.timers.arm(Timer::Claim, now + self.election.claim.wait);
+        }
+    }
+
+    pub(super) fn heard_as_claimer(&mut self, heard: Heard, now: Timestamp) {
+        if self.is_outranked_by(&heard) {
+            self.yield_to(heard, now);
+        } else if heard.priority == 0 {
+            self.ask(now); // was it the last one?
+        } else {
+            self.tell(&[heard], now);
+        }
+    }
+
+    /// Routers that have begun to serve, or to claim, in the meantime have to be told as well, once.
+    fn tell(&mut self, rivals: &[Heard], now: Timestamp) -> bool {
+        let untold = |r: &&Heard| !self.election.claim.told.contains(&r.source);
+        let newcomers: Vec<_> = rivals.iter().filter(untold).copied().collect();
+        if newcomers.is_empty() {
+            return false;
+        }
+        newcomers.iter().for_each(|rival| self.add_rival(rival));
+        self.advertise(now);
+        self.await_rivals(now);
+        true
+    }
+
+    pub(super) fn claim_due(&mut self, due: Timestamp, now: Timestamp) {
+        // Again, if there is no answer or if we have overslept.
+        self.timers.arm(Timer::Claim, now + self.election.claim.wait);
+        if now.since(due) <= self.election.patience() {
+            self.election.claim.waited = true;
+            self.ask(now);
+        }
+    }
+
+    /// The kernel would have ended our lease if anybody had outranked us.
+    pub(super) fn decide_as_claimer(&mut self, routers: &[Heard], now: Timestamp) {
+        let waited = std::mem::take(&mut self.election.claim.waited);
+        let live: Vec<_> = self.live(routers, now).copied().collect();
+        if !self.tell(&live, now) && (waited || live.is_empty()) {
+            self.take_over(self.why_claiming(), now);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! What must hold, checked after every event.
+//!
+//! | rule | bound |
+//! |---|---|
+//! | Nobody begins to serve while somebody within reach has been serving for a while (I6) | `ESTABLISHED`, after `i + reach` of undisturbed hearing, `4 i + 60 ms` if that one stood still |
+//! | Two nodes within reach do not both serve (I7) | `i + reach`; `3 i + reach`, a lease, if one of them stands still |
+//! | Where somebody is able to serve, somebody serves | `9 i + 150 ms` after the last disturbance in that part of the network |
+//! | In the end one serves, the best if all preempt, with VIP and tunnel; the others have neither | |
+//!
+//! `i` is the advertisement interval, `reach` the longest that a frame and the daemons at its ends may take.
+
+use wgha::proto::{Action, State};
+use wgha_common::{
+    Centiseconds, Timestamp,
+    abi::{Role, outranks},
+};
+
+use crate::{
+    group::MILLI,
+    kernel::address,
+    node::{Daemon, Node},
+    world::{MAX_DELAY, MAX_LATENCY, World},
+};
+
+const REACH: u64 = MAX_DELAY + 3 * MAX_LATENCY;
+/// Two that are elected within this time cannot have heard of each other. A process may be stopped for
+/// 10 ms between its look and its decision, and for 10 ms between that and the map.
+const ESTABLISHED: u64 = REACH + 20 * MILLI;
+const PATIENCE: u64 = 60 * MILLI;
+
+/// What has been seen of a world.
+pub struct Audit {
+    interval: u64,
+    records: Vec<Record>,
+    network_changed: u64,
+    /// Role changes by their reason, for the test that the schedules reach them.
+    pub seen: Seen,
+}
+
+/// How often what happened.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    pub active: u64,
+    pub claiming: u64,
+    pub fault: u64,
+    pub stopping: u64,
+    pub lapsed: u64,
+    pub outranked: u64,
+    pub resigned: u64,
+    /// Moments at which two served, each within its bound.
+    pub both: u64,
+}
+
+impl Seen {
+    fn all(&mut self) -> [&mut u64; 8] {
+        let Self { active, claiming, fault, stopping, lapsed, outranked, resigned, both } = self;
+        [active, claiming, fault, stopping, lapsed, outranked, resigned, both]
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        let mut other = *other;
+        for (sum, more) in self.all().into_iter().zip(other.all()) {
+            *sum += *more;
+        }
+    }
+
+    /// Schedules in which nothing happens prove nothing.
+    pub fn assert_all(mut self) {
+        let copy = self;
+        assert!(self.all().into_iter().all(|count| *count > 0), "{copy:?}");
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Record {
+    serving_since: Option<u64>,
+    last_served: u64,
+    able_since: Option<u64>,
+    /// When something last happened to it that is not its own doing.
+    disturbed: u64,
+    /// When it could last not hear, or be heard, as usual.
+    reach_changed: u64,
+}
+
+impl Audit {
+    pub fn new(nodes: usize, interval: Centiseconds) -> Self {
+        let interval = u64::from(interval.number()) * 10 * MILLI;
+        Self { interval, records: vec![Record::default(); nodes], network_changed: 0, seen: Seen::default() }
+    }
+
+    pub fn disturbed(&mut self, node: usize, now: u64) {
+        self.records[node].disturbed = now;
+    }
+
+    pub fn reach_changed(&mut self, node: usize, now: u64) {
+        self.records[node].reach_changed = now;
+    }
+
+    pub fn network_changed(&mut self, now: u64) {
+        self.network_changed = now;
+    }
+
+    /// When the two could last not hear each other as usual.
+    fn reach_since(&self, a: usize, b: usize) -> u64 {
+        self.network_changed.max(self.records[a].reach_changed).max(self.records[b].reach_changed)
+    }
+
+    /// # Errors
+    /// The rule that is broken.
+    pub fn check(world: &mut World) -> Result<(), String> {
+        let begin: Vec<_> = (0..world.nodes.len()).filter(|me| observe(world, *me)).collect();
+        begin.into_iter().try_for_each(|me| check_begin(world, me))?;
+        check_both(world)?;
+        check_nobody(world)
+    }
+
+    /// # Errors
+    /// The rule that is broken.
+    pub fn check_end(world: &mut World) -> Result<(), String> {
+        Self::check(world)?;
+        let serving: Vec<_> = (0..world.nodes.len()).filter(|n| world.nodes[*n].serves(world.now)).collect();
+        let [server] = serving[..] else { return Err(format!("in the end {serving:?} serve")) };
+        for node in &world.nodes {
+            let state = node.daemon.as_ref().map(|d| d.machine.state());
+            let (want, has) = if node.me == server { (State::Active, true) } else { (State::Backup, false) };
+            if state != Some(want) || node.group.vip != has || node.group.up != has {
+                return Err(format!("in the end node {} is {state:?} with {:?}", node.me, node.group));
+            }
+        }
+        if world.nodes.iter().all(|n| n.settings.preempt) {
+            check_best(&world.nodes, server)?;
+        }
+        Ok(())
+    }
+
+    /// What a node may do by its own word. `node` is as before the action.
+    ///
+    /// # Errors
+    /// The rule that is broken.
+    pub fn action(&mut self, node: &Node, action: &Action, now: u64) -> Result<(), String> {
+        let Some(daemon) = &node.daemon else { return Ok(()) };
+        let granted = |role: Role| daemon.lease.until != 0 && daemon.lease.role >= role as u32;
+        let right = match action {
+            Action::SetLease { until, .. } if *until == Timestamp::ZERO => true,
+            Action::SetLease { role, epoch, until } => self.check_lease(node, daemon, *role, *epoch, *until),
+            Action::SendAdvert => node.kernel.stamp.0 == 0 || granted(Role::Claiming),
+            Action::HoldVip | Action::RaiseTunnel | Action::Announce => granted(Role::Active),
+            Action::Report { role, reason } => {
+                self.count(*role, reason);
+                true
+            }
+            _ => true,
+        };
+        if right {
+            Ok(())
+        } else {
+            Err(format!("{now}: node {} does {action:?} with {:?}", node.me, daemon.lease))
+        }
+    }
+
+    fn check_lease(&self, node: &Node, daemon: &Daemon, role: Role, epoch: u64, until: Timestamp) -> bool {
+        let last = &daemon.lease;
+        let renewed =
+            last.until != 0 && daemon.handled_at.as_nanos() < last.until && role as u32 >= last.role;
+        let right =
+            if epoch == last.epoch { renewed } else { epoch > last.epoch && epoch > node.kernel.revoked };
+        right && until.since(daemon.handled_at).as_nanos() <= u128::from(3 * self.interval)
+    }
+
+    fn count(&mut self, role: State, reason: &wgha::proto::Reason) {
+        use wgha::proto::Reason;
+        let seen = &mut self.seen;
+        let one = |counter: &mut u64, is: bool| *counter += u64::from(is);
+        one(&mut seen.active, role == State::Active);
+        one(&mut seen.claiming, role == State::Claiming);
+        one(&mut seen.fault, role == State::Fault);
+        one(&mut seen.stopping, role == State::Stopping);
+        one(&mut seen.lapsed, *reason == Reason::LeaseLapsed);
+        one(&mut seen.outranked, matches!(reason, Reason::Outranked { .. }));
+        one(&mut seen.resigned, matches!(reason, Reason::ActiveResigned(_)));
+    }
+}
+
+/// Whether this node begins to serve.
+fn observe(world: &mut World, me: usize) -> bool {
+    let (now, serves, able) = (world.now, world.nodes[me].serves(world.now), world.nodes[me].is_able());
+    let record = &mut world.audit.records[me];
+    record.able_since = able.then(|| record.able_since.unwrap_or(now));
+    let begins = serves && record.serving_since.is_none();
+    record.serving_since = serves.then(|| record.serving_since.unwrap_or(now));
+    if serves {
+        record.last_served = now;
+    }
+    begins
+}
+
+/// Whether frames of either reach the other.
+fn hear_each_other(world: &World, a: usize, b: usize) -> bool {
+    let net = &world.network;
+    let hears = |n: usize| net.deaf[n] == 0 && world.nodes[n].carrier && !world.nodes[n].adverts_fail;
+    net.lossy == 0 && net.part[a] == net.part[b] && hears(a) && hears(b)
+}
+
+fn check_begin(world: &World, me: usize) -> Result<(), String> {
+    let (audit, now) = (&world.audit, world.now);
+    let i = audit.interval;
+    for other in (0..world.nodes.len()).filter(|o| *o != me && hear_each_other(world, me, *o)) {
+        let record = &audit.records[other];
+        let Some(since) = record.serving_since else { continue };
+        let still = now - record.disturbed < 4 * i + PATIENCE;
+        let hearing = if still { 4 * i + PATIENCE } else { i + REACH };
+        if now - since > ESTABLISHED && now - audit.reach_since(me, other) > hearing {
+            return Err(format!("node {me} begins to serve while node {other} does"));
+        }
+    }
+    Ok(())
+}
+
+fn check_both(world: &mut World) -> Result<(), String> {
+    let now = world.now;
+    let i = world.audit.interval;
+    for a in 0..world.nodes.len() {
+        for b in 0..a {
+            let (one, two) = (world.audit.records[a], world.audit.records[b]);
+            let (Some(since_a), Some(since_b)) = (one.serving_since, two.serving_since) else { continue };
+            world.audit.seen.both += 1;
+            if !hear_each_other(world, a, b) {
+                continue;
+            }
+            let since = since_a.max(since_b).max(one.disturbed).max(two.disturbed);
+            let since = since.max(world.audit.reach_since(a, b));
+            let awake = world.nodes[a].is_awake() && world.nodes[b].is_awake();
+            if now - since > if awake { i + REACH } else { 3 * i + REACH } {
+                return Err(format!("nodes {a} and {b} both serve since {since}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_nobody(world: &World) -> Result<(), String> {
+    let (net, records) = (&world.network, &world.audit.records);
+    if net.lossy > 0 || net.deaf.iter().any(|d| *d > 0) || world.nodes.iter().any(|n| n.adverts_fail) {
+        return Ok(());
+    }
+    for me in 0..world.nodes.len() {
+        let Some(able) = records[me].able_since else { continue };
+        let part = (0..records.len()).filter(|n| net.part[*n] == net.part[me]);
+        let last =
+            part.map(|n| records[n].last_served.max(records[n].disturbed).max(records[n].reach_changed));
+        let since = last.max().unwrap_or_default().max(able).max(world.audit.network_changed);
+        if world.now - since > 9 * world.audit.interval + 150 * MILLI {
+            return Err(format!("node {me} is able, but nobody serves since {since}"));
+        }
+    }
+    Ok(())
+}
+
+fn check_best(nodes: &[Node], server: usize) -> Result<(), String> {
+    let rank = |n: &Node| (n.settings.priority.number(), address(n.me).into());
+    let (priority, source) = rank(&nodes[server]);
+    // A Backup of equal priority and higher address does not preempt (RFC 9568 §6.4.2).
+    match nodes.iter().find(|n| outranks(rank(n).0, &rank(n).1, priority, &source) && rank(n).0 != priority) {
+        Some(better) => Err(format!("in the end node {server} serves, not node {}", better.me)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,177 @@
+//! One node: its kernel half, its daemon with a driver that does what the real one does, its clock.
+
+use std::{collections::VecDeque, net::IpAddr};
+
+use wgha::proto::{Action, Input, Machine, Settings, State, UplinkState};
+use wgha_common::{Timestamp, abi::Lease};
+
+use crate::{
+    group::{Group, Worker},
+    kernel::{Advert, Kernel, address},
+};
+
+/// A machine with its clock.
+#[derive(Debug)]
+pub struct Node {
+    pub me: usize,
+    pub settings: Settings,
+    pub kernel: Kernel,
+    pub group: Group,
+    pub daemon: Option<Daemon>,
+    /// Counts daemons: what was meant for a dead one does not reach the next.
+    pub incarnation: u32,
+    pub carrier: bool,
+    pub powered: bool,
+    /// The virtual machine stands still: until when its frames wait.
+    pub paused: bool,
+    pub held_frames: Vec<Advert>,
+    /// Its clock's lead on ours.
+    boot: u64,
+    /// How long its clock has stood still, and since when it does.
+    stood: u64,
+    stands_since: Option<u64>,
+    pub adverts_fail: bool,
+    pub maps_fail: u32,
+}
+
+/// A process.
+#[derive(Debug)]
+pub struct Daemon {
+    pub machine: Machine,
+    pub worker: Worker,
+    pub inbox: VecDeque<Input>,
+    /// What the last look has found.
+    pub looked: Option<Input>,
+    pub frozen: bool,
+    /// Actions until it freezes.
+    pub freeze_in: Option<(u32, u64)>,
+    pub wakes_at: Option<u64>,
+    /// An effect has ended while it stood still.
+    pub effect_waits: bool,
+    /// The time given with the last input: decisions are of that time, even if carried out later.
+    pub handled_at: Timestamp,
+    /// What the daemon last wrote, whether or not the kernel goes by it.
+    pub lease: Lease,
+    pub last_told: u64,
+}
+
+impl Node {
+    pub fn new(me: usize, nodes: usize, settings: Settings, boot: u64) -> Self {
+        Self {
+            me,
+            settings,
+            kernel: Kernel::new(me, nodes, settings.interval),
+            group: Group::FRESH,
+            daemon: None,
+            incarnation: 0,
+            carrier: true,
+            powered: true,
+            paused: false,
+            held_frames: Vec::new(),
+            boot,
+            stood: 0,
+            stands_since: None,
+            adverts_fail: false,
+            maps_fail: 0,
+        }
+    }
+
+    /// This node's CLOCK_MONOTONIC when ours says `now`.
+    pub fn clock(&self, now: u64) -> Timestamp {
+        Timestamp::from_nanos(self.stands_since.unwrap_or(now) + self.boot - self.stood)
+    }
+
+    /// When ours says what its clock will say at `at`, if nothing stops it.
+    pub fn world_time(&self, at: Timestamp) -> u64 {
+        at.as_nanos().saturating_add(self.stood).saturating_sub(self.boot)
+    }
+
+    pub fn stop_clock(&mut self, now: u64) {
+        self.stands_since.get_or_insert(now);
+    }
+
+    pub fn resume_clock(&mut self, now: u64) {
+        self.stood += self.stands_since.take().map_or(0, |since| now - since);
+    }
+
+    /// Whether packets of the VIP pass.
+    pub fn serves(&self, now: u64) -> bool {
+        self.powered && !self.paused && self.kernel.serves(self.clock(now))
+    }
+
+    /// Whether its daemon runs.
+    pub fn is_awake(&self) -> bool {
+        self.powered && !self.paused && self.daemon.as_ref().is_some_and(|d| !d.frozen)
+    }
+
+    /// Whether it could serve, as far as can be seen from outside.
+    pub fn is_able(&self) -> bool {
+        let stands =
+            |d: &Daemon| matches!(d.machine.state(), State::Backup | State::Claiming | State::Active);
+        self.is_awake() && self.carrier && self.group.present && self.daemon.as_ref().is_some_and(stands)
+    }
+
+    pub fn uplink(&self) -> Input {
+        let source: Option<IpAddr> = self.carrier.then(|| address(self.me));
+        Input::UplinkChanged(UplinkState { present: true, running: self.carrier, source })
+    }
+
+    /// A new process, which finds the maps, the VIP and the link as they are.
+    pub fn start_daemon(&mut self) {
+        self.incarnation += 1;
+        let inbox = VecDeque::from([self.uplink(), self.group.tunnel(), Input::Started]);
+        self.daemon = Some(Daemon {
+            machine: Machine::new(self.settings),
+            worker: Worker::default(),
+            inbox,
+            looked: None,
+            frozen: false,
+            freeze_in: None,
+            wakes_at: None,
+            effect_waits: false,
+            handled_at: Timestamp::ZERO,
+            lease: Lease::default(),
+            last_told: 0,
+        });
+    }
+
+    pub fn power_off(&mut self) {
+        self.powered = false;
+        self.daemon = None;
+        self.incarnation += 1;
+    }
+
+    pub fn power_on(&mut self, nodes: usize) {
+        self.powered = true;
+        self.kernel = Kernel::new(self.me, nodes, self.settings.interval);
+        self.group = Group::FRESH;
+        self.held_frames.clear();
+        self.start_daemon();
+    }
+}
+
+impl Daemon {
+    /// The next thing to handle: what follows from the last, then the ring, then the rest, then what is due.
+    pub fn next_input(&mut self, kernel: &mut Kernel, now: Timestamp) -> Option<Input> {
+        let due = |m: &Machine| m.poll_timeout().is_some_and(|at| at <= now);
+        let looked = self.looked.take().or_else(|| kernel.read_ring());
+        looked.or_else(|| self.inbox.pop_front()).or_else(|| due(&self.machine).then_some(Input::TimerFired))
+    }
+
+    pub fn handle(&mut self, input: Input, now: Timestamp) {
+        self.handled_at = now;
+        self.machine.handle(input, now);
+    }
+
+    /// The next action, unless the process is stopped before it. Says for how long then.
+    pub fn next_action(&mut self) -> Result<Option<Action>, u64> {
+        if let Some((actions, lasts)) = self.freeze_in {
+            if actions == 0 {
+                self.freeze_in = None;
+                return Err(lasts);
+            }
+            self.freeze_in = Some((actions - 1, lasts));
+        }
+        Ok(self.machine.poll_action())
+    }
+}

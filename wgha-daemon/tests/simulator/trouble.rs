@@ -1,0 +1,136 @@
+//! What goes wrong in a schedule, and how a schedule is drawn.
+
+use std::time::Duration;
+
+use wgha::proto::Settings;
+use wgha_common::{Centiseconds, Priority};
+
+use crate::{group::MILLI, random::Random};
+
+/// Something that goes wrong, for a while or once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The machine loses power.
+    Crash,
+    /// `kill -9`.
+    Kill,
+    /// SIGTERM.
+    Stop,
+    /// SIGSTOP: the daemon stands still, the kernel half goes on.
+    Freeze,
+    /// SIGSTOP between two actions of the next batch.
+    FreezeInBatch,
+    /// The virtual machine stands still; its clock goes on.
+    PauseVm,
+    /// The virtual machine stands still, and its clock with it.
+    PauseVmAndClock,
+    /// The switch falls into two parts.
+    Partition,
+    /// One in three frames is lost.
+    Loss,
+    /// This node hears nobody, but is heard.
+    Deaf,
+    /// No carrier.
+    Carrier,
+    /// Somebody sets the tunnel down, and up again.
+    TunnelDown,
+    /// Somebody sets the tunnel up.
+    TunnelUp,
+    /// Somebody deletes the tunnel, and makes it anew.
+    TunnelGone,
+    /// Somebody removes the VIP.
+    VipRemoved,
+    /// The next effect fails.
+    EffectFails,
+    /// A lease cannot be written.
+    MapFails,
+    /// Adverts cannot be sent.
+    AdvertsFail,
+    /// The ring has no room for the next events.
+    RingFull,
+}
+
+impl Trouble {
+    const QUICK: [Self; 15] = [
+        Self::Crash,
+        Self::Kill,
+        Self::Stop,
+        Self::Freeze,
+        Self::FreezeInBatch,
+        Self::PauseVm,
+        Self::PauseVmAndClock,
+        Self::Partition,
+        Self::Loss,
+        Self::Deaf,
+        Self::Carrier,
+        Self::TunnelDown,
+        Self::TunnelUp,
+        Self::VipRemoved,
+        Self::RingFull,
+    ];
+    /// Those that may keep a node away for the hold-off of 10 s.
+    const SLOW: [Self; 4] = [Self::EffectFails, Self::MapFails, Self::AdvertsFail, Self::TunnelGone];
+}
+
+/// A trouble with its time and place.
+#[derive(Debug, Clone, Copy)]
+pub struct Incident {
+    pub trouble: Trouble,
+    pub node: usize,
+    pub at: u64,
+    pub lasts: u64,
+}
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    pub nodes: Vec<Settings>,
+    pub interval: Centiseconds,
+    pub starts: Vec<u64>,
+    pub incidents: Vec<Incident>,
+    /// When it is over; nothing has gone wrong for long enough before.
+    pub end: u64,
+}
+
+impl Schedule {
+    pub fn draw(random: &mut Random) -> Self {
+        let interval = Centiseconds::new(random.pick(&[1, 2, 5, 10, 10, 10, 20, 100])).unwrap();
+        let unit = u64::try_from(interval.duration().as_nanos()).unwrap();
+        let nodes: Vec<_> =
+            (0..random.pick(&[2, 2, 2, 3, 3, 4, 5])).map(|_| settings(random, interval)).collect();
+        let starts = nodes.iter().map(|_| random.between(0, 6 * unit)).collect();
+        let incidents = incidents(random, nodes.len(), unit);
+        let last = incidents.iter().map(|i| i.at + i.lasts).max().unwrap_or_default();
+        let hold_off =
+            if incidents.iter().any(|i| Trouble::SLOW.contains(&i.trouble)) { 10_100 * MILLI } else { 0 };
+        let delay = nodes.iter().map(|n| n.preempt_delay.as_nanos() as u64).max().unwrap_or_default();
+        let end = last.max(8 * unit) + hold_off + delay + 20 * unit + 500 * MILLI;
+        Self { nodes, interval, starts, incidents, end }
+    }
+}
+
+fn settings(random: &mut Random, interval: Centiseconds) -> Settings {
+    let priority = Priority::new(random.pick(&[1, 99, 100, 100, 101, 200, 254])).unwrap();
+    let preempt_delay = if random.one_in(4) { 5 * interval.duration() } else { Duration::ZERO };
+    Settings { priority, interval, preempt: !random.one_in(4), preempt_delay }
+}
+
+fn incidents(random: &mut Random, nodes: usize, unit: u64) -> Vec<Incident> {
+    let slow = unit >= 50 * MILLI && random.one_in(8);
+    let count = random.pick(&[1, 1, 2, 2, 3, 4, 6]);
+    let incident = |random: &mut Random| Incident {
+        trouble: if slow && random.one_in(2) {
+            random.pick(&Trouble::SLOW)
+        } else {
+            random.pick(&Trouble::QUICK)
+        },
+        node: random.below(nodes),
+        at: random.between(4 * unit, 40 * unit),
+        lasts: match random.below(3) {
+            0 => random.between(unit / 10, 2 * unit),
+            1 => random.between(2 * unit, 8 * unit),
+            _ => random.between(8 * unit, 20 * unit),
+        },
+    };
+    (0..count).map(|_| incident(random)).collect()
+}

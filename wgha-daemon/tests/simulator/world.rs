@@ -1,0 +1,365 @@
+//! Nodes, the network between them, and one queue of events.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+};
+
+use wgha::proto::{Action, Input};
+use wgha_common::{Timestamp, abi::Lease};
+
+use crate::{
+    audit::Audit,
+    group::{MICRO, MILLI},
+    kernel::Advert,
+    node::Node,
+    random::Random,
+    trouble::{Incident, Schedule},
+};
+
+/// No frame takes longer.
+pub const MAX_DELAY: u64 = 3 * MILLI;
+/// No daemon that is awake is scheduled later.
+pub const MAX_LATENCY: u64 = 2 * MILLI;
+
+/// What happens.
+#[derive(Debug)]
+pub enum Event {
+    Frame { to: usize, advert: Advert },
+    Wake { node: usize, incarnation: u32 },
+    EffectEnds { node: usize, incarnation: u32 },
+    Told { node: usize, incarnation: u32, input: Input },
+    Start { node: usize },
+    Thaw { node: usize, incarnation: u32 },
+    Begins(Incident),
+    Ends(Incident),
+}
+
+/// Who hears whom.
+#[derive(Debug)]
+pub struct Network {
+    /// In which part of the switch each node is.
+    pub part: Vec<usize>,
+    pub lossy: u32,
+    pub deaf: Vec<u32>,
+}
+
+/// All of it.
+pub struct World {
+    pub now: u64,
+    pub nodes: Vec<Node>,
+    pub network: Network,
+    pub random: Random,
+    pub audit: Audit,
+    pub trace: bool,
+    order: BinaryHeap<Reverse<(u64, u64)>>,
+    events: BTreeMap<u64, Event>,
+    sequence: u64,
+}
+
+impl World {
+    pub fn new(schedule: &Schedule, mut random: Random, trace: bool) -> Self {
+        let count = schedule.nodes.len();
+        let node = |(me, settings): (usize, &_)| {
+            Node::new(me, count, *settings, random.between(1, 1_000_000) * MILLI)
+        };
+        let nodes = schedule.nodes.iter().enumerate().map(node).collect();
+        let network = Network { part: vec![0; count], lossy: 0, deaf: vec![0; count] };
+        let audit = Audit::new(count, schedule.interval);
+        let (order, events) = (BinaryHeap::new(), BTreeMap::new());
+        let mut world = Self { now: 0, nodes, network, random, audit, trace, order, events, sequence: 0 };
+        for (node, at) in schedule.starts.iter().enumerate() {
+            world.at(*at, Event::Start { node });
+        }
+        for incident in &schedule.incidents {
+            world.at(incident.at, Event::Begins(*incident));
+        }
+        world
+    }
+
+    /// Runs until `end`.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn run(&mut self, end: u64) -> Result<(), String> {
+        while let Some(Reverse((at, id))) = self.order.pop() {
+            if at > end {
+                break;
+            }
+            self.now = at;
+            if let Some(event) = self.events.remove(&id) {
+                self.happens(event)?;
+                Audit::check(self)?;
+            }
+        }
+        self.now = end;
+        Audit::check_end(self)
+    }
+
+    pub fn at(&mut self, at: u64, event: Event) {
+        self.sequence += 1;
+        self.order.push(Reverse((at, self.sequence)));
+        self.events.insert(self.sequence, event);
+    }
+
+    pub fn tell(&self, node: usize, what: impl std::fmt::Debug) {
+        if self.trace {
+            eprintln!("{:>14.6} node {node}: {what:?}", self.now as f64 / 1e6);
+        }
+    }
+
+    fn happens(&mut self, event: Event) -> Result<(), String> {
+        match event {
+            Event::Frame { to, advert } => self.frame(to, advert),
+            Event::Wake { node, incarnation } => return self.wake(node, incarnation),
+            Event::EffectEnds { node, incarnation } => self.effect_ends(node, incarnation),
+            Event::Told { node, incarnation, input } => self.told(node, incarnation, input),
+            Event::Start { node } => self.start(node),
+            Event::Thaw { node, incarnation } => self.thaw(node, incarnation),
+            Event::Begins(incident) => self.begins(incident),
+            Event::Ends(incident) => self.ends(incident),
+        }
+        Ok(())
+    }
+
+    pub fn start(&mut self, node: usize) {
+        if self.nodes[node].powered && self.nodes[node].daemon.is_none() {
+            self.tell(node, "starts");
+            self.audit.disturbed(node, self.now);
+            self.nodes[node].start_daemon();
+            self.wake_soon(node);
+        }
+    }
+
+    pub fn frame(&mut self, to: usize, advert: Advert) {
+        let node = &mut self.nodes[to];
+        if !node.powered || !node.carrier {
+            return;
+        }
+        if node.paused {
+            node.held_frames.push(advert);
+            return;
+        }
+        let at = node.clock(self.now);
+        let rang = node.kernel.ingress(advert, at);
+        self.tell(to, advert);
+        if rang {
+            self.wake_soon(to);
+        }
+    }
+
+    /// Schedules the daemon as a scheduler does: soon, mostly.
+    pub fn wake_soon(&mut self, node: usize) {
+        let latency = if self.random.one_in(16) { MAX_LATENCY } else { 200 * MICRO };
+        let at = self.now + self.random.between(10 * MICRO, latency);
+        self.wake_at(node, at);
+    }
+
+    fn wake_at(&mut self, node: usize, at: u64) {
+        let incarnation = self.nodes[node].incarnation;
+        if let Some(daemon) = &mut self.nodes[node].daemon
+            && daemon.wakes_at.is_none_or(|sooner| at < sooner)
+        {
+            daemon.wakes_at = Some(at);
+            self.at(at, Event::Wake { node, incarnation });
+        }
+    }
+
+    fn wake(&mut self, me: usize, incarnation: u32) -> Result<(), String> {
+        let node = &mut self.nodes[me];
+        match &mut node.daemon {
+            Some(daemon) if node.incarnation == incarnation && daemon.wakes_at == Some(self.now) => {
+                daemon.wakes_at = None;
+            }
+            _ => return Ok(()),
+        }
+        // One thing at a time, everything that has been done before the next: as the driver does.
+        while self.nodes[me].is_awake() && self.carry_out(me)? {
+            let node = &mut self.nodes[me];
+            let clock = node.clock(self.now);
+            let Some(daemon) = &mut node.daemon else { break };
+            let Some(input) = daemon.next_input(&mut node.kernel, clock) else { break };
+            daemon.handle(input.clone(), clock);
+            self.tell(me, input);
+        }
+        self.wake_when_due(me);
+        Ok(())
+    }
+
+    fn wake_when_due(&mut self, me: usize) {
+        let node = &self.nodes[me];
+        if !node.is_awake() {
+            return;
+        }
+        if let Some(due) = node.daemon.as_ref().and_then(|d| d.machine.poll_timeout()) {
+            let latency = if self.random.one_in(16) { MAX_LATENCY } else { 200 * MICRO };
+            let due = self.nodes[me].world_time(due).max(self.now);
+            let at = due + self.random.between(10 * MICRO, latency);
+            self.wake_at(me, at);
+        }
+    }
+
+    /// Carries out what the machine has decided. Whether the process still runs after that.
+    fn carry_out(&mut self, me: usize) -> Result<bool, String> {
+        loop {
+            let Some(daemon) = &mut self.nodes[me].daemon else { return Ok(false) };
+            match daemon.next_action() {
+                Ok(Some(action)) => {
+                    self.tell(me, &action);
+                    self.audit.action(&self.nodes[me], &action, self.now)?;
+                    self.act(me, action);
+                }
+                Ok(None) => return Ok(true),
+                Err(lasts) => {
+                    self.freeze(me, lasts);
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    fn act(&mut self, me: usize, action: Action) {
+        let clock = self.nodes[me].clock(self.now);
+        let node = &mut self.nodes[me];
+        let Some(daemon) = &mut node.daemon else { return };
+        match action {
+            Action::SetLease { role, epoch, until } => {
+                daemon.lease = Lease::new(role, epoch, until);
+                if node.maps_fail > 0 && until != Timestamp::ZERO {
+                    node.maps_fail -= 1;
+                    daemon.handle(Input::MapFailed("no".into()), clock);
+                } else {
+                    node.kernel.lease = daemon.lease;
+                }
+            }
+            Action::StampAdverts { priority, interval } => node.kernel.stamp = (priority, interval),
+            Action::SendAdvert if node.adverts_fail => daemon.handle(Input::AdvertFailed("no".into()), clock),
+            Action::SendAdvert => self.send(me),
+            Action::LookAgain => daemon.looked = Some(node.kernel.look()),
+            Action::Announce => daemon.handle(Input::Announced(Ok(())), clock),
+            Action::Report { .. } => {}
+            Action::Finish => self.finished(me),
+            effect => {
+                if daemon.worker.ask(effect) {
+                    self.begin_effect(me);
+                }
+            }
+        }
+    }
+
+    fn finished(&mut self, me: usize) {
+        self.nodes[me].daemon = None;
+        self.nodes[me].incarnation += 1;
+        let at = self.now + self.random.between(MILLI, 500 * MILLI);
+        self.at(at, Event::Start { node: me });
+    }
+
+    fn send(&mut self, me: usize) {
+        let clock = self.nodes[me].clock(self.now);
+        let Some(advert) = self.nodes[me].kernel.egress(me, clock) else { return };
+        for to in (0..self.nodes.len()).filter(|to| *to != me) {
+            let copies = 1 + u64::from(self.random.one_in(32));
+            for _ in 0..copies {
+                if self.carries(me, to) && !(self.network.lossy > 0 && self.random.one_in(3)) {
+                    let most = if self.random.one_in(16) { MAX_DELAY } else { 500 * MICRO };
+                    let at = self.now + self.random.between(50 * MICRO, most);
+                    self.at(at, Event::Frame { to, advert });
+                }
+            }
+        }
+    }
+
+    fn carries(&self, from: usize, to: usize) -> bool {
+        let same_part = self.network.part[from] == self.network.part[to];
+        same_part && self.nodes[from].carrier && self.network.deaf[to] == 0
+    }
+
+    fn begin_effect(&mut self, node: usize) {
+        let incarnation = self.nodes[node].incarnation;
+        if let Some(daemon) = &self.nodes[node].daemon {
+            let at = self.now + daemon.worker.takes(&mut self.random);
+            self.at(at, Event::EffectEnds { node, incarnation });
+        }
+    }
+
+    fn effect_ends(&mut self, me: usize, incarnation: u32) {
+        let asleep = !self.nodes[me].is_awake();
+        let node = &mut self.nodes[me];
+        let Some(daemon) = node.daemon.as_mut().filter(|_| node.incarnation == incarnation) else { return };
+        if asleep {
+            daemon.effect_waits = true;
+            return;
+        }
+        let before = (node.group.present, node.group.up);
+        let report = daemon.worker.end(&mut node.group);
+        let more = !daemon.worker.is_idle();
+        // The notification and the report come by different ways.
+        if before != (node.group.present, node.group.up) {
+            let tunnel = node.group.tunnel();
+            self.notify(me, tunnel);
+        }
+        if let Some(report) = report {
+            let at = self.now + self.random.between(1, 100 * MICRO);
+            self.at(at, Event::Told { node: me, incarnation, input: report });
+        }
+        if more {
+            self.begin_effect(me);
+        }
+    }
+
+    /// A notification of the kernel: later than what it tells of, but never before an earlier one.
+    pub fn notify(&mut self, me: usize, input: Input) {
+        let incarnation = self.nodes[me].incarnation;
+        let at = self.now + self.random.between(1, 3 * MILLI);
+        if let Some(daemon) = &mut self.nodes[me].daemon {
+            daemon.last_told = at.max(daemon.last_told + 1);
+            let at = daemon.last_told;
+            self.at(at, Event::Told { node: me, incarnation, input });
+        }
+    }
+
+    fn told(&mut self, me: usize, incarnation: u32, input: Input) {
+        let node = &mut self.nodes[me];
+        if let Some(daemon) = node.daemon.as_mut().filter(|_| node.incarnation == incarnation) {
+            daemon.inbox.push_back(input);
+            self.wake_soon(me);
+        }
+    }
+
+    pub fn freeze(&mut self, me: usize, lasts: u64) {
+        let incarnation = self.nodes[me].incarnation;
+        if let Some(daemon) = &mut self.nodes[me].daemon
+            && !daemon.frozen
+        {
+            daemon.frozen = true;
+            self.tell(me, "is frozen");
+            self.audit.disturbed(me, self.now);
+            self.at(self.now + lasts, Event::Thaw { node: me, incarnation });
+        }
+    }
+
+    fn thaw(&mut self, me: usize, incarnation: u32) {
+        let node = &mut self.nodes[me];
+        if let Some(daemon) = node.daemon.as_mut().filter(|_| node.incarnation == incarnation) {
+            daemon.frozen = false;
+            self.tell(me, "is thawed");
+            self.awakes(me);
+        }
+    }
+
+    /// It runs again: what has waited is done now.
+    pub fn awakes(&mut self, me: usize) {
+        self.audit.disturbed(me, self.now);
+        let incarnation = self.nodes[me].incarnation;
+        if !self.nodes[me].is_awake() {
+            return;
+        }
+        if let Some(daemon) = &mut self.nodes[me].daemon {
+            daemon.wakes_at = None;
+            if std::mem::take(&mut daemon.effect_waits) {
+                self.at(self.now + 1, Event::EffectEnds { node: me, incarnation });
+            }
+        }
+        self.wake_soon(me);
+    }
+}
