@@ -123,8 +123,7 @@ impl Machine {
         match (self.state, result) {
             (State::Active, Ok(())) => {
                 self.group.tunnel.is_up_since(now);
-                self.group.repeats = 0;
-                self.announce_due(now);
+                self.announce_anew(now);
                 self.judge_tunnel(now);
                 self.health_changed(now);
             }
@@ -133,6 +132,12 @@ impl Machine {
             (_, Ok(())) => self.lower_tunnel(),
             (_, Err(_)) => {}
         }
+    }
+
+    /// Announces the VIP, and again after each of the pauses.
+    pub(super) fn announce_anew(&mut self, now: Timestamp) {
+        self.group.repeats = 0;
+        self.announce_due(now);
     }
 
     pub(super) fn announce_due(&mut self, now: Timestamp) {
