@@ -262,7 +262,9 @@ fn check_nobody(world: &World) -> Result<(), String> {
     if net.lossy > 0 || net.deaf.iter().any(|d| *d > 0) || world.nodes.iter().any(|n| n.adverts_fail) {
         return Ok(());
     }
-    for me in 0..world.nodes.len() {
+    let somebody =
+        |part: usize| (0..records.len()).any(|n| net.part[n] == part && records[n].serving_since.is_some());
+    for me in (0..world.nodes.len()).filter(|me| !somebody(net.part[*me])) {
         let Some(able) = records[me].able_since else { continue };
         let part = (0..records.len()).filter(|n| net.part[*n] == net.part[me]);
         let last =

@@ -178,7 +178,7 @@ impl World {
             let vip = crate::kernel::address(99);
             let at = self.now + self.random.between(1, MILLI);
             let incarnation = self.nodes[me].incarnation;
-            self.at(at, Event::Told { node: me, incarnation, input: Input::VipLost(vip) });
+            self.at(at, Event::Told { node: me, incarnation, input: Box::new(Input::VipLost(vip)) });
         }
     }
 }

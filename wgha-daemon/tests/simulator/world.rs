@@ -28,7 +28,7 @@ pub enum Event {
     Frame { to: usize, advert: Advert },
     Wake { node: usize, incarnation: u32 },
     EffectEnds { node: usize, incarnation: u32 },
-    Told { node: usize, incarnation: u32, input: Input },
+    Told { node: usize, incarnation: u32, input: Box<Input> },
     Start { node: usize },
     Thaw { node: usize, incarnation: u32 },
     Begins(Incident),
@@ -132,7 +132,7 @@ impl World {
             Event::Frame { to, advert } => self.frame(to, advert),
             Event::Wake { node, incarnation } => return self.wake(node, incarnation),
             Event::EffectEnds { node, incarnation } => self.effect_ends(node, incarnation),
-            Event::Told { node, incarnation, input } => self.told(node, incarnation, input),
+            Event::Told { node, incarnation, input } => self.told(node, incarnation, *input),
             Event::Start { node } => self.start(node),
             Event::Thaw { node, incarnation } => self.thaw(node, incarnation),
             Event::Begins(incident) => self.begins(incident),
@@ -322,7 +322,7 @@ impl World {
         }
         if let Some(report) = report {
             let at = self.now + self.random.between(1, 100 * MICRO);
-            self.at(at, Event::Told { node: me, incarnation, input: report });
+            self.at(at, Event::Told { node: me, incarnation, input: Box::new(report) });
         }
         if more {
             self.begin_effect(me);
@@ -336,7 +336,7 @@ impl World {
         if let Some(daemon) = &mut self.nodes[me].daemon {
             daemon.last_told = at.max(daemon.last_told + 1);
             let at = daemon.last_told;
-            self.at(at, Event::Told { node: me, incarnation, input });
+            self.at(at, Event::Told { node: me, incarnation, input: Box::new(input) });
         }
     }
 
