@@ -1,4 +1,4 @@
-//! Taking over and stepping down, in order (see ARCHITECTURE.md).
+//! Taking over and stepping down, in order.
 //!
 //! ```text
 //! take over   stamp ▸ short lease ▸ advert ▸ lease ▸ hold VIP ─held▸ announce ▸ raise tunnel ─raised▸ announce, again and again
