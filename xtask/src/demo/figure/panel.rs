@@ -50,7 +50,7 @@ pub fn all(recording: &Recording) -> Vec<Panel<'_>> {
         recording,
         fault,
         steps: steps(recording, fault),
-        until_ms: longest * 2.5,
+        until_ms: longest * 4.0,
     };
     recording.faults.iter().enumerate().map(panel).collect()
 }
@@ -161,9 +161,6 @@ fn steps(recording: &Recording, fault: &Fault) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for event in recording.events_of(fault) {
         let Some(done) = done(event, fault.expected) else { continue };
-        if event.what == "announced" && recording.is_cut_off(event.node, event.at_ns) {
-            continue;
-        }
         let done = format!("{} {done}", event.node);
         if !steps.iter().any(|s| s.text.ends_with(&done)) {
             let after = duration(Duration::from_nanos(event.at_ns - fault.at_ns));
@@ -173,7 +170,7 @@ fn steps(recording: &Recording, fault: &Fault) -> Vec<Step> {
     steps
 }
 
-/// What an event did for the failover; the one who takes over has nothing to give up.
+/// What an event did for the failover: who takes over announces, and the other one gives up.
 fn done(event: &Event, expected: Which) -> Option<&'static str> {
     Some(match (event.kind.as_str(), event.what.as_str()) {
         ("role", "active") => "is Active",
@@ -183,7 +180,8 @@ fn done(event: &Event, expected: Which) -> Option<&'static str> {
         ("process", "off") => "has ended",
         ("effect", "vip_held") => "has the VIP",
         ("effect", "vip_released" | "tunnel_lowered") if event.node == expected => return None,
-        ("effect", "vip_released") => "gives up the VIP",
+        ("effect", "vip_released") => "drops the VIP",
+        ("effect", "announced") if event.node != expected => return None,
         ("effect", "announced") => "announces it",
         ("effect", "tunnel_raised") => "raises wg1",
         ("effect", "tunnel_lowered") => "lowers wg1",
