@@ -5,6 +5,7 @@ use std::{
     env, io,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Output},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -263,7 +264,8 @@ pub fn run_wgha(namespace: &Namespace, args: &[&str]) -> Result<Output> {
     output.with_context(|| format!("running wgha {}", args.join(" ")))
 }
 
-/// The wgha binary: the one that the environment names, else the newer of the release and debug builds.
+/// The wgha binary: the one that the environment names, else the one that was chosen, else the newer of the
+/// release and debug builds.
 ///
 /// # Errors
 /// That it has not been built.
@@ -271,12 +273,27 @@ pub fn binary() -> Result<PathBuf> {
     if let Some(named) = env::var_os(BINARY) {
         return Path::new(&named).canonicalize().with_context(|| format!("{BINARY}={}", named.display()));
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let built = ["release", "debug"].map(|profile| target.join(profile).join("wgha"));
+    if let Some(chosen) = CHOSEN.get() {
+        return chosen.canonicalize().with_context(|| chosen.display().to_string());
+    }
+    let built = [built("release"), built("debug")];
     let newest = built.into_iter().filter_map(|p| Some((modified(&p).ok()?, p))).max();
     let (_, path) = newest.context("wgha has not been built: `cargo build -p wgha`")?;
     Ok(path.canonicalize()?)
+}
+
+static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
+
+/// Uses the binary of a profile, `release` or `debug`, from now on. Only the first choice counts.
+pub fn choose_built(profile: &str) {
+    CHOSEN.get_or_init(|| built(profile));
+}
+
+/// Where cargo puts the binary of a profile.
+fn built(profile: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    target.join(profile).join("wgha")
 }
 
 fn modified(path: &Path) -> io::Result<std::time::SystemTime> {

@@ -229,7 +229,7 @@ pub fn ipv6_chains(net: &Net) -> Vec<Row> {
         row("version 4 in an IPv6 frame", Ip { version_ihl: Some(0x45), ..ip.clone() }.frame(&bytes))
             .counts(C::Unparsed),
         row("IPv6 header cut short", ip.frame(&bytes)[..21].to_vec()).counts(C::Unparsed).only_xdp(),
-        row("IPv6 header cut short, priority tag", tagged(&ip.frame(&bytes)[..21].to_vec(), VLAN, 0))
+        row("IPv6 header cut short, priority tag", tagged(&ip.frame(&bytes)[..21], VLAN, 0))
             .counts(C::Unparsed),
         row("payload length 0", Ip { len: Some(0), ..ip.clone() }.frame(&bytes)),
         row("IPv6 EtherType, nothing behind", ethernet(IPV6, &[])).counts(C::Unparsed).only_xdp(),
@@ -257,7 +257,7 @@ pub fn ipv4_chains(net: &Net) -> Vec<Row> {
             .counts(C::Unparsed),
         row("total length without the UDP header", Ip { len: Some(27), ..ip.clone() }.frame(&bytes)),
         row("IPv4 header cut short", ip.frame(&bytes)[..25].to_vec()).counts(C::Unparsed).only_xdp(),
-        row("IPv4 header cut short, priority tag", tagged(&ip.frame(&bytes)[..25].to_vec(), VLAN, 0))
+        row("IPv4 header cut short, priority tag", tagged(&ip.frame(&bytes)[..25], VLAN, 0))
             .counts(C::Unparsed),
         row("IPv4 EtherType, nothing behind", ethernet(IPV4, &[])).counts(C::Unparsed).only_xdp(),
         row("IPv4 EtherType, nothing behind, priority tag", tagged(&ethernet(IPV4, &[]), VLAN, 0))

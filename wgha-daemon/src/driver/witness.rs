@@ -1,5 +1,7 @@
 //! Writes down what goes by, for `wgha events`, for the log and for systemd.
 
+use std::time::SystemTime;
+
 use tracing::{debug, info, warn};
 use wgha_common::{
     Timestamp,
@@ -71,6 +73,8 @@ impl Recording {
 
 impl Witness for Recording {
     fn input(&mut self, input: &Input, now: Timestamp) {
+        // The wall clock may have been set since.
+        self.recorder.set_clocks(now, SystemTime::now());
         let at = arrival(input).unwrap_or(now);
         self.evidence = at;
         let Some((kind, what, detail)) = told(input) else { return };

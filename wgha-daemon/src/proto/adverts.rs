@@ -46,16 +46,19 @@ impl Machine {
 
     /// RFC 9568 §6.4.3: an Active Router answers priority 0 and lower priorities with its own advert at
     /// once, and restarts its Adver_Timer after priority 0. Whoever floods us with them gets one per [`PROVOKED_PAUSE`].
-    pub(super) fn advertise_soon(&mut self, restart_timer: bool, now: Timestamp) {
+    /// Whether it was sent now.
+    pub(super) fn advertise_soon(&mut self, restart_timer: bool, now: Timestamp) -> bool {
         let earliest = self.adverts.last + PROVOKED_PAUSE;
-        if now >= earliest {
-            self.advertise(now);
-            if restart_timer {
-                self.timers.arm(Timer::Adver, now + self.settings.interval.duration());
-            }
-        } else if self.timers.at(Timer::Adver).is_none_or(|due| due > earliest) {
-            self.timers.arm(Timer::Adver, earliest);
+        if now < earliest {
+            let due = self.timers.at(Timer::Adver).map_or(earliest, |due| due.min(earliest));
+            self.timers.arm(Timer::Adver, due);
+            return false;
         }
+        self.advertise(now);
+        if restart_timer {
+            self.timers.arm(Timer::Adver, now + self.settings.interval.duration());
+        }
+        true
     }
 
     /// Sends an advert under the lease that stands, and only then makes the lease last for as long as

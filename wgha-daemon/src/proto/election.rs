@@ -221,9 +221,10 @@ impl Machine {
             self.yield_to(heard, now);
             return;
         }
-        self.advertise_soon(heard.priority == 0, now);
-        // It has served, or believed so, and announced the VIP: caches may point to it.
-        self.announce_again(now);
+        // Whoever believed that it served may have announced the VIP as its own.
+        if self.advertise_soon(heard.priority == 0, now) && self.holds_vip() {
+            self.announce_anew(now);
+        }
     }
 
     pub(super) fn is_outranked_by(&self, heard: &Heard) -> bool {

@@ -16,10 +16,8 @@ const ECHO: Duration = Duration::from_millis(100);
 pub(super) struct Group {
     pub(super) vip: Vip,
     pub(super) tunnel: Tunnel,
-    /// How often the VIP has been announced since the tunnel is up.
+    /// How often the VIP has been announced in this row.
     pub(super) repeats: usize,
-    /// When it was announced last.
-    pub(super) announced: Timestamp,
 }
 
 /// The virtual addresses, which are held and released together.

@@ -11,7 +11,7 @@ pub enum Input {
     TimerFired,
     /// The kernel half rang for an advert: new router, changed, resigned, rival or outranking.
     AdvertHeard(Heard),
-    /// The answer to [`super::Action::LookAgain`]: the last advert of every router, and the epoch that the kernel has ended.
+    /// The answer to [`super::Action::LookAgain`], at once: the last advert of every router, and the epoch that the kernel has ended.
     LookedAgain {
         /// What `ROUTERS` holds.
         routers: Vec<Heard>,

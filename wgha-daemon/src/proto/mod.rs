@@ -5,11 +5,28 @@
 //!                          └────▶ poll_timeout(): when to call handle(Input::TimerFired, now) next
 //! ```
 //!
+//! | file | concept |
+//! |---|---|
+//! | `machine` | dispatch, start, stop, faults |
+//! | `election` | who serves: Backup, Active, and what both make of an advert |
+//! | `claim` | preemption: tell first, then serve |
+//! | `adverts`, `lease` | what we say, and what it allows us to do |
+//! | `takeover`, `group` | the order of effects, and which of their ends count |
+//! | `health`, `note` | what keeps a node from serving, and what does not |
+//! | `timers` | moments as data |
+//!
 //! # Architecture invariants
 //! - Same inputs and times, same actions (I1). Nothing here reads a clock or draws a random number.
 //! - No take-over on a deadline before [`Action::LookAgain`] was answered (I3).
 //! - A lapsed or revoked lease is never renewed: the node steps down and is elected again (I5).
+//! - A lease never lasts longer than the last advert that has left has others wait (I6).
 //! - Whatever an action leads to comes back as an [`Input`] (I10).
+//!
+//! # What the owner must keep to
+//! - `now` is read anew for each call: after a look, it is not before the moment of the look. That is
+//!   how a process that was stopped in between finds out.
+//! - Effects of the second group of [`Action`] are carried out one after the other and reported in
+//!   that order. A release that is asked for behind a hold that is still under way wins.
 
 mod action;
 mod adverts;

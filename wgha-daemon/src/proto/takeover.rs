@@ -1,4 +1,4 @@
-//! Taking over and stepping down, in order (see ARCHITECTURE.md).
+//! Taking over and stepping down, in order.
 //!
 //! ```text
 //! take over   stamp ▸ short lease ▸ advert ▸ lease ▸ hold VIP ─held▸ announce ▸ raise tunnel ─raised▸ announce, again and again
@@ -82,7 +82,7 @@ impl Machine {
             return;
         }
         match (self.state, result) {
-            (State::Active, Ok(())) => self.vip_is_ours(now),
+            (State::Active, Ok(())) => self.vip_is_ours(),
             (State::Active, Err(why)) => self.fail(Needed::Vip, why, now),
             // Stepping down has asked for the release already; this is for a worker out of order.
             (_, Ok(())) => {
@@ -93,8 +93,8 @@ impl Machine {
         }
     }
 
-    fn vip_is_ours(&mut self, now: Timestamp) {
-        self.announce(now);
+    fn vip_is_ours(&mut self) {
+        self.push(Action::Announce);
         if !self.group.tunnel.is_wanted() {
             self.raise_tunnel();
         }
@@ -123,8 +123,7 @@ impl Machine {
         match (self.state, result) {
             (State::Active, Ok(())) => {
                 self.group.tunnel.is_up_since(now);
-                self.group.repeats = 0;
-                self.announce_due(now);
+                self.announce_anew(now);
                 self.judge_tunnel(now);
                 self.health_changed(now);
             }
@@ -135,21 +134,14 @@ impl Machine {
         }
     }
 
-    fn announce(&mut self, now: Timestamp) {
-        self.group.announced = now;
-        self.push(Action::Announce);
-    }
-
-    /// The VIP is announced anew, soon and again and again. A flood of reasons to do so does not make a flood.
-    pub(super) fn announce_again(&mut self, now: Timestamp) {
-        if self.group.holds_vip() {
-            self.group.repeats = 0;
-            self.timers.arm(Timer::Announce, now.max(self.group.announced + ANNOUNCE_PAUSES[0]));
-        }
+    /// Announces the VIP, and again after each of the pauses.
+    pub(super) fn announce_anew(&mut self, now: Timestamp) {
+        self.group.repeats = 0;
+        self.announce_due(now);
     }
 
     pub(super) fn announce_due(&mut self, now: Timestamp) {
-        self.announce(now);
+        self.push(Action::Announce);
         if let Some(pause) = ANNOUNCE_PAUSES.get(self.group.repeats) {
             self.group.repeats += 1;
             self.timers.arm(Timer::Announce, now + *pause);

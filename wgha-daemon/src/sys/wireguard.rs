@@ -5,10 +5,14 @@
 
 use std::{io, time::Duration};
 
+use tokio::sync::Semaphore;
 use wireguard_control::{Backend, Device, InterfaceName};
 
 /// How long an implementation may take to answer. A stopped wireguard-go never does.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How many questions may be waiting for an answer: one that never comes holds a thread.
+static ASKING: Semaphore = Semaphore::const_new(2);
 
 /// What is known of a WireGuard interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +76,11 @@ pub enum WireguardError {
 /// [`WireguardError`].
 pub async fn facts(name: &str) -> Result<Facts, WireguardError> {
     let interface: InterfaceName = name.parse().map_err(|_| WireguardError::Name(name.to_owned()))?;
-    let asked = tokio::task::spawn_blocking(move || read(&interface));
+    let Ok(turn) = ASKING.try_acquire() else { return Err(WireguardError::Silent(name.to_owned())) };
+    let asked = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        read(&interface)
+    });
     match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
         Ok(Ok(Ok(facts))) => Ok(facts),
         Ok(Ok(Err((kernel, userspace)))) => {

@@ -3,6 +3,7 @@
 //! | rule | bound |
 //! |---|---|
 //! | Nobody begins to serve while somebody within reach has been serving for a while (I6) | `ESTABLISHED`, after `i + reach` of undisturbed hearing, `4 i + 60 ms` if that one stood still |
+//! | Nobody begins to serve within `3 i` after its machine stood still for longer than `4 i + 60 ms`, likewise (I3) | |
 //! | Two nodes within reach do not both serve (I7) | `i + reach`; `3 i + reach`, a lease, if one of them stands still |
 //! | Where somebody is able to serve, somebody serves | `9 i + 150 ms` after the last disturbance in that part of the network |
 //! | In the end one serves, the best if all preempt, with VIP and tunnel; the others have neither | |
@@ -78,6 +79,8 @@ struct Record {
     able_since: Option<u64>,
     /// When something last happened to it that is not its own doing.
     disturbed: u64,
+    /// When its machine has stood still last, from and until.
+    paused: (u64, u64),
     /// When it could last not hear, or be heard, as usual.
     reach_changed: u64,
 }
@@ -90,6 +93,14 @@ impl Audit {
 
     pub fn disturbed(&mut self, node: usize, now: u64) {
         self.records[node].disturbed = now;
+    }
+
+    pub fn pauses(&mut self, node: usize, now: u64) {
+        self.records[node].paused.0 = now;
+    }
+
+    pub fn resumes(&mut self, node: usize, now: u64) {
+        self.records[node].paused.1 = now;
     }
 
     pub fn reach_changed(&mut self, node: usize, now: u64) {
@@ -108,8 +119,10 @@ impl Audit {
     /// # Errors
     /// The rule that is broken.
     pub fn check(world: &mut World) -> Result<(), String> {
-        let begin: Vec<_> = (0..world.nodes.len()).filter(|me| observe(world, *me)).collect();
-        begin.into_iter().try_for_each(|me| check_begin(world, me))?;
+        let begin: u32 = (0..world.nodes.len()).map(|me| u32::from(observe(world, me)) << me).sum();
+        for me in (0..world.nodes.len()).filter(|me| begin & (1 << me) != 0) {
+            check_begin(world, me)?;
+        }
         check_both(world)?;
         check_nobody(world)
     }
@@ -209,7 +222,13 @@ fn check_begin(world: &World, me: usize) -> Result<(), String> {
         let Some(since) = record.serving_since else { continue };
         let still = now - record.disturbed < 4 * i + PATIENCE;
         let hearing = if still { 4 * i + PATIENCE } else { i + REACH };
-        if now - since > ESTABLISHED && now - audit.reach_since(me, other) > hearing {
+        let heard_enough = now - audit.reach_since(me, other) > hearing;
+        // A machine that stood still for longer than any deadline has to listen anew (I3).
+        let (from, until) = audit.records[me].paused;
+        let overslept = until > from + 4 * i + PATIENCE && now - until < 3 * i;
+        let listened =
+            audit.network_changed.max(record.reach_changed).max(record.disturbed).max(since) + i < from;
+        if now - since > ESTABLISHED && (heard_enough || (overslept && listened)) {
             return Err(format!("node {me} begins to serve while node {other} does"));
         }
     }
@@ -243,7 +262,9 @@ fn check_nobody(world: &World) -> Result<(), String> {
     if net.lossy > 0 || net.deaf.iter().any(|d| *d > 0) || world.nodes.iter().any(|n| n.adverts_fail) {
         return Ok(());
     }
-    for me in 0..world.nodes.len() {
+    let somebody =
+        |part: usize| (0..records.len()).any(|n| net.part[n] == part && records[n].serving_since.is_some());
+    for me in (0..world.nodes.len()).filter(|me| !somebody(net.part[*me])) {
         let Some(able) = records[me].able_since else { continue };
         let part = (0..records.len()).filter(|n| net.part[*n] == net.part[me]);
         let last =

@@ -117,10 +117,11 @@ impl World {
 
     fn pause(&mut self, me: usize) {
         self.nodes[me].paused = true;
+        self.audit.pauses(me, self.now);
     }
 
     fn resume(&mut self, me: usize) {
-        self.nodes[me].resume_clock(self.now);
+        let clock_stood = self.nodes[me].resume_clock(self.now);
         if !std::mem::take(&mut self.nodes[me].paused) {
             return;
         }
@@ -131,6 +132,8 @@ impl World {
                 self.frame(me, advert);
             }
         }
+        // A lease by a clock that has stood still is still good by that clock.
+        self.audit.resumes(me, if clock_stood { 0 } else { self.now });
         self.awakes(me);
     }
 
@@ -175,7 +178,7 @@ impl World {
             let vip = crate::kernel::address(99);
             let at = self.now + self.random.between(1, MILLI);
             let incarnation = self.nodes[me].incarnation;
-            self.at(at, Event::Told { node: me, incarnation, input: Input::VipLost(vip) });
+            self.at(at, Event::Told { node: me, incarnation, input: Box::new(Input::VipLost(vip)) });
         }
     }
 }

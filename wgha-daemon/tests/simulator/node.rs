@@ -40,8 +40,8 @@ pub struct Daemon {
     pub machine: Machine,
     pub worker: Worker,
     pub inbox: VecDeque<Input>,
-    /// What the last look has found.
-    pub looked: Option<Input>,
+    /// What the last actions led to at once.
+    pub follow: VecDeque<Input>,
     pub frozen: bool,
     /// Actions until it freezes.
     pub freeze_in: Option<(u32, u64)>,
@@ -90,8 +90,11 @@ impl Node {
         self.stands_since.get_or_insert(now);
     }
 
-    pub fn resume_clock(&mut self, now: u64) {
-        self.stood += self.stands_since.take().map_or(0, |since| now - since);
+    /// Whether it had stood still.
+    pub fn resume_clock(&mut self, now: u64) -> bool {
+        let since = self.stands_since.take();
+        self.stood += since.map_or(0, |since| now - since);
+        since.is_some()
     }
 
     /// Whether packets of the VIP pass.
@@ -124,7 +127,7 @@ impl Node {
             machine: Machine::new(self.settings),
             worker: Worker::default(),
             inbox,
-            looked: None,
+            follow: VecDeque::new(),
             frozen: false,
             freeze_in: None,
             wakes_at: None,
@@ -154,8 +157,8 @@ impl Daemon {
     /// The next thing to handle: what follows from the last, then the ring, then the rest, then what is due.
     pub fn next_input(&mut self, kernel: &mut Kernel, now: Timestamp) -> Option<Input> {
         let due = |m: &Machine| m.poll_timeout().is_some_and(|at| at <= now);
-        let looked = self.looked.take().or_else(|| kernel.read_ring());
-        looked.or_else(|| self.inbox.pop_front()).or_else(|| due(&self.machine).then_some(Input::TimerFired))
+        let first = self.follow.pop_front().or_else(|| kernel.read_ring());
+        first.or_else(|| self.inbox.pop_front()).or_else(|| due(&self.machine).then_some(Input::TimerFired))
     }
 
     pub fn handle(&mut self, input: Input, now: Timestamp) {

@@ -1,8 +1,8 @@
 //! Nodes, the network between them, and one queue of events.
 
 use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    cmp::{Ordering, Reverse},
+    collections::BinaryHeap,
 };
 
 use wgha::proto::{Action, Input};
@@ -28,7 +28,7 @@ pub enum Event {
     Frame { to: usize, advert: Advert },
     Wake { node: usize, incarnation: u32 },
     EffectEnds { node: usize, incarnation: u32 },
-    Told { node: usize, incarnation: u32, input: Input },
+    Told { node: usize, incarnation: u32, input: Box<Input> },
     Start { node: usize },
     Thaw { node: usize, incarnation: u32 },
     Begins(Incident),
@@ -52,10 +52,32 @@ pub struct World {
     pub random: Random,
     pub audit: Audit,
     pub trace: bool,
-    order: BinaryHeap<Reverse<(u64, u64)>>,
-    events: BTreeMap<u64, Event>,
+    events: BinaryHeap<Reverse<Queued>>,
     sequence: u64,
 }
+
+/// An event with its time; of two at one time the one that was queued first comes first.
+struct Queued(u64, u64, Event);
+
+impl Ord for Queued {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.0, self.1).cmp(&(other.0, other.1))
+    }
+}
+
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Queued {}
 
 impl World {
     pub fn new(schedule: &Schedule, mut random: Random, trace: bool) -> Self {
@@ -66,8 +88,8 @@ impl World {
         let nodes = schedule.nodes.iter().enumerate().map(node).collect();
         let network = Network { part: vec![0; count], lossy: 0, deaf: vec![0; count] };
         let audit = Audit::new(count, schedule.interval);
-        let (order, events) = (BinaryHeap::new(), BTreeMap::new());
-        let mut world = Self { now: 0, nodes, network, random, audit, trace, order, events, sequence: 0 };
+        let events = BinaryHeap::new();
+        let mut world = Self { now: 0, nodes, network, random, audit, trace, events, sequence: 0 };
         for (node, at) in schedule.starts.iter().enumerate() {
             world.at(*at, Event::Start { node });
         }
@@ -82,15 +104,13 @@ impl World {
     /// # Errors
     /// What does not hold.
     pub fn run(&mut self, end: u64) -> Result<(), String> {
-        while let Some(Reverse((at, id))) = self.order.pop() {
+        while let Some(Reverse(Queued(at, _, event))) = self.events.pop() {
             if at > end {
                 break;
             }
             self.now = at;
-            if let Some(event) = self.events.remove(&id) {
-                self.happens(event)?;
-                Audit::check(self)?;
-            }
+            self.happens(event)?;
+            Audit::check(self)?;
         }
         self.now = end;
         Audit::check_end(self)
@@ -98,8 +118,7 @@ impl World {
 
     pub fn at(&mut self, at: u64, event: Event) {
         self.sequence += 1;
-        self.order.push(Reverse((at, self.sequence)));
-        self.events.insert(self.sequence, event);
+        self.events.push(Reverse(Queued(at, self.sequence, event)));
     }
 
     pub fn tell(&self, node: usize, what: impl std::fmt::Debug) {
@@ -113,7 +132,7 @@ impl World {
             Event::Frame { to, advert } => self.frame(to, advert),
             Event::Wake { node, incarnation } => return self.wake(node, incarnation),
             Event::EffectEnds { node, incarnation } => self.effect_ends(node, incarnation),
-            Event::Told { node, incarnation, input } => self.told(node, incarnation, input),
+            Event::Told { node, incarnation, input } => self.told(node, incarnation, *input),
             Event::Start { node } => self.start(node),
             Event::Thaw { node, incarnation } => self.thaw(node, incarnation),
             Event::Begins(incident) => self.begins(incident),
@@ -179,8 +198,10 @@ impl World {
             let clock = node.clock(self.now);
             let Some(daemon) = &mut node.daemon else { break };
             let Some(input) = daemon.next_input(&mut node.kernel, clock) else { break };
-            daemon.handle(input.clone(), clock);
-            self.tell(me, input);
+            if self.trace {
+                eprintln!("{:>14.6} node {me}: {input:?}", self.now as f64 / 1e6);
+            }
+            daemon.handle(input, clock);
         }
         self.wake_when_due(me);
         Ok(())
@@ -219,7 +240,6 @@ impl World {
     }
 
     fn act(&mut self, me: usize, action: Action) {
-        let clock = self.nodes[me].clock(self.now);
         let node = &mut self.nodes[me];
         let Some(daemon) = &mut node.daemon else { return };
         match action {
@@ -227,16 +247,18 @@ impl World {
                 daemon.lease = Lease::new(role, epoch, until);
                 if node.maps_fail > 0 && until != Timestamp::ZERO {
                     node.maps_fail -= 1;
-                    daemon.handle(Input::MapFailed("no".into()), clock);
+                    daemon.follow.push_back(Input::MapFailed("no".into()));
                 } else {
                     node.kernel.lease = daemon.lease;
                 }
             }
             Action::StampAdverts { priority, interval } => node.kernel.stamp = (priority, interval),
-            Action::SendAdvert if node.adverts_fail => daemon.handle(Input::AdvertFailed("no".into()), clock),
+            Action::SendAdvert if node.adverts_fail => {
+                daemon.follow.push_back(Input::AdvertFailed("no".into()))
+            }
             Action::SendAdvert => self.send(me),
-            Action::LookAgain => daemon.looked = Some(node.kernel.look()),
-            Action::Announce => daemon.handle(Input::Announced(Ok(())), clock),
+            Action::LookAgain => daemon.follow.push_back(node.kernel.look()),
+            Action::Announce => daemon.follow.push_back(Input::Announced(Ok(()))),
             Action::Report { .. } => {}
             Action::Finish => self.finished(me),
             effect => {
@@ -300,7 +322,7 @@ impl World {
         }
         if let Some(report) = report {
             let at = self.now + self.random.between(1, 100 * MICRO);
-            self.at(at, Event::Told { node: me, incarnation, input: report });
+            self.at(at, Event::Told { node: me, incarnation, input: Box::new(report) });
         }
         if more {
             self.begin_effect(me);
@@ -314,7 +336,7 @@ impl World {
         if let Some(daemon) = &mut self.nodes[me].daemon {
             daemon.last_told = at.max(daemon.last_told + 1);
             let at = daemon.last_told;
-            self.at(at, Event::Told { node: me, incarnation, input });
+            self.at(at, Event::Told { node: me, incarnation, input: Box::new(input) });
         }
     }
 

@@ -4,6 +4,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use wgha_tests::node;
+
 use super::words;
 
 /// Builds `wgha` with the kernel half in it.
@@ -18,5 +20,7 @@ pub fn daemon(debug: bool) -> Result<()> {
     }
     let status = cargo.status().context("starting cargo")?;
     ensure!(status.success(), "the daemon cannot be built");
+    // The other profile's may be newer.
+    node::choose_built(if debug { "debug" } else { "release" });
     Ok(())
 }

@@ -204,11 +204,11 @@ pub fn attach(programs: &mut Programs, place: Place<'_>, wish: Attach) -> Result
 
 impl Attachment {
     fn pins(&self) -> Vec<&Path> {
-        let pin = |hold| match hold {
-            &Hold::Pinned(_, ref pin) => Some(pin.as_path()),
+        let pinned = self.holds.iter().filter_map(|hold| match hold {
+            Hold::Pinned(_, pin) => Some(pin.as_path()),
             Hold::Link(_) | Hold::Clsact(_) => None,
-        };
-        self.holds.iter().filter_map(pin).collect()
+        });
+        pinned.collect()
     }
 }
 

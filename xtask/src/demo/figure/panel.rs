@@ -50,7 +50,7 @@ pub fn all(recording: &Recording) -> Vec<Panel<'_>> {
         recording,
         fault,
         steps: steps(recording, fault),
-        until_ms: longest * 1.8,
+        until_ms: longest * 2.5,
     };
     recording.faults.iter().enumerate().map(panel).collect()
 }
@@ -161,6 +161,9 @@ fn steps(recording: &Recording, fault: &Fault) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for event in recording.events_of(fault) {
         let Some(done) = done(event, fault.expected) else { continue };
+        if event.what == "announced" && recording.is_cut_off(event.node, event.at_ns) {
+            continue;
+        }
         let done = format!("{} {done}", event.node);
         if !steps.iter().any(|s| s.text.ends_with(&done)) {
             let after = duration(Duration::from_nanos(event.at_ns - fault.at_ns));
@@ -181,7 +184,7 @@ fn done(event: &Event, expected: Which) -> Option<&'static str> {
         ("effect", "vip_held") => "has the VIP",
         ("effect", "vip_released" | "tunnel_lowered") if event.node == expected => return None,
         ("effect", "vip_released") => "gives up the VIP",
-        ("effect", "announced") => "tells the neighbours",
+        ("effect", "announced") => "announces it",
         ("effect", "tunnel_raised") => "raises wg1",
         ("effect", "tunnel_lowered") => "lowers wg1",
         _ => return None,

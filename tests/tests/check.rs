@@ -1,0 +1,62 @@
+//! `wgha check` and `wgha run` on a system that does not fit: said before anything is touched.
+#![expect(clippy::unwrap_used, reason = "tests panic")]
+
+use wgha_tests::{
+    Settings, Topology,
+    Which::A,
+    may_run,
+    node::{CONFIG, refused, run_wgha},
+};
+
+/// What is wrong, and what is said about it.
+const WRONG: [(&str, &str, &str); 4] = [
+    ("interface = \"eno1\"", "interface = \"eno9\"", "there is no interface eno9"),
+    ("interface = \"wg1\"", "interface = \"wg9\"", "wg9 is no WireGuard interface"),
+    ("2001:db8:1::2/64", "2001:db8:7::2/64", "outside the prefixes of uplink eno1: it has 2001:db8:1::3/64"),
+    ("interface = \"eno1\"", "interface = \"lo\"", "has no Ethernet address"),
+];
+
+#[test]
+fn what_does_not_fit_is_said_and_nothing_is_touched() {
+    if !may_run() {
+        return;
+    }
+    let t = Topology::ipv6().unwrap();
+    let right = Settings::seed(&t.plan, A).to_toml();
+    let machine = &t.a.namespace;
+    let picture = || [machine.ip("-details link show").unwrap(), machine.ip("address show").unwrap()];
+    let before = picture();
+    for (from, to, said) in WRONG {
+        let wrong = right.replace(from, to);
+        assert_ne!(wrong, right, "{from}");
+        machine.write(CONFIG, &wrong).unwrap();
+        let check = run_wgha(machine, &["check", "--config", CONFIG]).unwrap();
+        let out = String::from_utf8_lossy(&check.stdout).into_owned();
+        assert_eq!(check.status.code(), Some(2), "{out}");
+        assert!(out.lines().any(|l| l.starts_with("PROBLEM") && l.contains(said)), "{said}:\n{out}");
+        let run = run_wgha(machine, &["run", "--config", CONFIG]).unwrap();
+        let err = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert_eq!(run.status.code(), Some(1), "{err}");
+        assert!(err.contains(said) && err.contains("nothing was touched"), "{said}:\n{err}");
+        assert_eq!(picture(), before, "{to}");
+    }
+    machine.write(CONFIG, &right).unwrap();
+    let check = run_wgha(machine, &["check", "--config", CONFIG]).unwrap();
+    assert_eq!(check.status.code(), Some(0), "{}", String::from_utf8_lossy(&check.stdout));
+    assert_eq!(picture(), before);
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_touches_nothing() {
+    if !may_run() {
+        return;
+    }
+    let t = Topology::ipv6().unwrap();
+    let first = wgha_tests::Node::start(&t, A, &Settings::seed(&t.plan, A)).unwrap();
+    first.wait_role("active", wgha_tests::SOON).unwrap();
+    let (status, said) = refused(&t, A, &Settings::seed(&t.plan, A), &[]).unwrap();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("another daemon answers"), "{said}");
+    assert_eq!(first.role().unwrap().as_deref(), Some("active"));
+    assert!(t.a.has_address(t.plan.vip));
+}
