@@ -2,7 +2,7 @@
 
 use wgha_common::{
     Address,
-    abi::{AdvertSeen, AdvertStamp, ChecksumStyle, Counter, Event, EventKind, Role, UplinkConfig, outranks},
+    abi::{AdvertSeen, AdvertStamp, ChecksumStyle, Counter, Event, EventKind, UplinkConfig, outranks},
     wire::{
         ip,
         vrrp::{self, HEADER_LEN, Header},
@@ -103,7 +103,7 @@ fn accept(uplink: &UplinkConfig, advert: &Valid) -> Counter {
 /// What an advert is to us while we claim the role ourselves. Priority 0 claims nothing.
 #[inline(always)]
 fn claim(uplink: &UplinkConfig, source: &Address, priority: u8, at: u64) -> Option<EventKind> {
-    if priority == 0 || !fence::gives(Role::Claiming, Clock::Exact) {
+    if priority == 0 || !fence::claims() {
         return None;
     }
     let ours = maps::advert_stamp()?.priority;

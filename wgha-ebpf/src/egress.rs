@@ -2,14 +2,13 @@
 
 use wgha_common::{
     Family,
-    abi::{Counter, Direction, Role, UplinkConfig},
+    abi::{Counter, Direction, UplinkConfig},
     wire::{ethernet, ip::protocol, udp},
 };
 
 use crate::{
     advert,
     chain::{self, Carried, Part, Unparsed},
-    clock::Clock,
     fence,
     frame::{self, Foreign},
     maps, neighbour,
@@ -58,7 +57,7 @@ fn later_fragment(packet: &Skb<'_>, carried: &Carried) -> Verdict {
     let Some(source) = carried.source(packet) else {
         return Verdict::Count(Counter::Unparsed);
     };
-    if maps::is_vip(&source) && !fence::serves(Clock::Exact) {
+    if maps::is_vip(&source) && !fence::serves() {
         return Verdict::Drop(Counter::FragmentFenced);
     }
     Verdict::Count(Counter::FragmentPassed)
@@ -76,7 +75,7 @@ fn advert(packet: &Skb<'_>, uplink: &UplinkConfig, carried: &Carried) -> Verdict
     let Some(stamp) = maps::advert_stamp() else {
         return Verdict::Drop(Counter::AdvertFenced);
     };
-    if stamp.priority > 0 && !fence::gives(Role::Claiming, Clock::Exact) {
+    if stamp.priority > 0 && !fence::claims() {
         return Verdict::Drop(Counter::AdvertFenced);
     }
     match advert::stamp(packet, uplink, carried, &stamp) {
@@ -93,7 +92,7 @@ fn udp(packet: &Skb<'_>, uplink: &UplinkConfig, carried: &Carried) -> Verdict {
     if uplink.wireguard_port == 0 || udp.source != uplink.wireguard_port {
         return Verdict::Pass;
     }
-    if !fence::serves(Clock::Coarse) {
+    if !fence::serves_wireguard() {
         return Verdict::Drop(Counter::WireguardOutFenced);
     }
     let verdict = match pin_source(packet, uplink, carried) {
@@ -161,5 +160,5 @@ fn arp(packet: &Skb<'_>, at: usize) -> Verdict {
 
 #[inline(always)]
 fn fenced() -> Verdict {
-    if fence::serves(Clock::Exact) { Verdict::Pass } else { Verdict::Drop(Counter::NeighbourOutFenced) }
+    if fence::serves() { Verdict::Pass } else { Verdict::Drop(Counter::NeighbourOutFenced) }
 }

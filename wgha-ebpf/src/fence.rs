@@ -2,36 +2,51 @@
 
 use wgha_common::{
     Address,
-    abi::{Counter, Lease, Revoked, Role},
+    abi::{Counter, Revoked, Role},
 };
 
 use crate::{clock::Clock, maps};
 
-/// Whether packets of the VIP pass now.
+/// Whether WireGuard's packets pass now. Asked of every one of them: in line, and by the coarse clock.
 #[inline(always)]
-pub fn serves(clock: Clock) -> bool {
-    gives(Role::Active, clock)
+pub fn serves_wireguard() -> bool {
+    gives(Role::Active, Clock::Coarse)
+}
+
+/// Whether all else that belongs to the VIP passes now.
+#[inline(never)]
+pub fn serves() -> bool {
+    gives(Role::Active, Clock::Exact)
+}
+
+/// Whether our adverts pass now.
+#[inline(never)]
+pub fn claims() -> bool {
+    gives(Role::Claiming, Clock::Exact)
 }
 
 /// Whether the lease gives `role` or more now. A serving lease that is found lapsed is over for good.
 #[inline(always)]
-pub fn gives(role: Role, clock: Clock) -> bool {
-    let (Some(lease), Some(revoked)) = (maps::lease(), maps::revoked_epoch()) else {
+fn gives(role: Role, clock: Clock) -> bool {
+    let Some(lease) = maps::lease() else {
+        return false;
+    };
+    let Some(revoked) = maps::revoked_epoch() else {
         return false;
     };
     let given = lease.gives(role, revoked, clock.now());
     if !given && lease.role == Role::Active as u32 && lease.stands(revoked) {
-        note_lapse(&lease);
+        note_lapse(lease.until, lease.epoch);
     }
     given
 }
 
 /// I5: a late renewal of the same epoch must not bring it back.
-#[inline(always)]
-fn note_lapse(lease: &Lease) {
+#[inline(never)]
+fn note_lapse(until: u64, epoch: u64) {
     let now = Clock::Exact.now();
-    if now >= lease.until {
-        maps::revoke(&Revoked { epoch: lease.epoch, at: now, by: Address::UNSPECIFIED });
+    if now >= until {
+        maps::revoke(&Revoked { epoch, at: now, by: Address::UNSPECIFIED });
         maps::count(Counter::LeaseLapsed);
     }
 }

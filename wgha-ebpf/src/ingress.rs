@@ -8,7 +8,6 @@ use wgha_common::{
 use crate::{
     advert,
     chain::{self, Carried, Part, Unparsed},
-    clock::Clock,
     fence,
     frame::{self, Foreign},
     maps, neighbour,
@@ -54,7 +53,7 @@ fn later_fragment<P: Packet>(packet: &P, carried: &Carried) -> Verdict {
     let Some(destination) = carried.destination(packet) else {
         return Verdict::Count(Counter::Unparsed);
     };
-    if maps::is_vip(&destination) && !fence::serves(Clock::Exact) {
+    if maps::is_vip(&destination) && !fence::serves() {
         return Verdict::Drop(Counter::FragmentFenced);
     }
     match carried.protocol {
@@ -71,7 +70,7 @@ fn udp<P: Packet>(packet: &P, uplink: &UplinkConfig, carried: &Carried) -> Verdi
     if uplink.wireguard_port == 0 || udp.destination != uplink.wireguard_port {
         return Verdict::Pass;
     }
-    if !fence::serves(Clock::Coarse) {
+    if !fence::serves_wireguard() {
         return Verdict::Drop(Counter::WireguardInFenced);
     }
     wireguard::count(packet, carried, &udp, Direction::Ingress);
@@ -96,5 +95,5 @@ fn arp<P: Packet>(packet: &P, at: usize) -> Verdict {
 
 #[inline(always)]
 fn fenced() -> Verdict {
-    if fence::serves(Clock::Exact) { Verdict::Pass } else { Verdict::Drop(Counter::NeighbourInFenced) }
+    if fence::serves() { Verdict::Pass } else { Verdict::Drop(Counter::NeighbourInFenced) }
 }

@@ -41,7 +41,7 @@ pub fn run(args: Args) -> Result<()> {
 /// Builds it, says with what, and returns where it is.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`run()`].
 pub fn build() -> Result<PathBuf> {
     let started = Instant::now();
     let compiler = Compiler::find_or_install()?;
