@@ -173,10 +173,24 @@ impl Machine {
                 self.outranked_unheard(routers, now);
             }
             (State::Claiming, _) if self.election.claim.is_unconfirmed() => self.confirm_claim(now),
-            (State::Backup | State::Claiming, None) if asked.is_some() => self.ask(now),
+            (State::Backup | State::Claiming, None) => {
+                asked.into_iter().for_each(|at| self.looked_late(at, now))
+            }
             (State::Backup, Some(asked)) => self.decide_as_backup(routers, asked, now),
             (State::Claiming, Some(_)) => self.decide_as_claimer(routers, now),
             _ => {}
+        }
+    }
+
+    /// The answer shows what has been. A short stall costs another look; after a long one our machine may
+    /// have been deaf as well.
+    fn looked_late(&mut self, asked: Timestamp, now: Timestamp) {
+        if now.since(asked) <= self.election.patience() {
+            self.ask(now);
+        } else if self.state == State::Backup {
+            self.void_deadline(now);
+        } else {
+            self.claim_anew(now);
         }
     }
 
