@@ -70,11 +70,17 @@ impl Machine {
     pub(super) fn confirm_claim(&mut self, now: Timestamp) {
         let Some(decided) = self.election.claim.unconfirmed.take() else { return };
         if now.since(decided) > FIRST {
-            self.advertise(now);
-            self.await_rivals(now);
+            self.claim_anew(now);
         } else {
             self.timers.arm(Timer::Claim, now + self.election.claim.wait);
         }
+    }
+
+    /// Whatever has been said and waited for does not count.
+    pub(super) fn claim_anew(&mut self, now: Timestamp) {
+        self.election.claim.waited = false;
+        self.advertise(now);
+        self.await_rivals(now);
     }
 
     pub(super) fn heard_as_claimer(&mut self, heard: Heard, now: Timestamp) {
@@ -95,8 +101,7 @@ impl Machine {
             return false;
         }
         newcomers.iter().for_each(|rival| self.add_rival(rival));
-        self.advertise(now);
-        self.await_rivals(now);
+        self.claim_anew(now);
         true
     }
 

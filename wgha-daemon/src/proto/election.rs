@@ -9,6 +9,8 @@ use super::{Action, Heard, Machine, Reason, State, claim::Claim, note::Note, tim
 
 /// A deadline may be noticed this late even where the interval is shorter.
 const MIN_PATIENCE: Duration = Duration::from_millis(50);
+/// How late an advert may be without being lost.
+const HEARING_MARGIN: Duration = Duration::from_millis(10);
 /// A look that took longer shows what has been.
 const LOOK_PATIENCE: Duration = Duration::from_millis(10);
 
@@ -19,6 +21,8 @@ pub(super) struct Election {
     interval: Centiseconds,
     /// From when the Active_Down_Timer counts: the last arrival that mattered (I2).
     basis: Timestamp,
+    /// Since when we would have heard whoever serves.
+    listening_since: Timestamp,
     /// The last router heard with a priority above 0.
     pub(super) active: Option<Heard>,
     /// Who has resigned since the basis.
@@ -38,6 +42,7 @@ impl Election {
         Self {
             interval,
             basis: Timestamp::ZERO,
+            listening_since: Timestamp::ZERO,
             active: None,
             resigned: None,
             claim: Claim::default(),
@@ -72,7 +77,12 @@ impl Machine {
     /// RFC 9568 §6.4.1: with our own interval until an advert says another.
     pub(super) fn become_backup(&mut self, reason: Reason, now: Timestamp) {
         let preempt_from = self.election.preempt_from;
-        self.election = Election { basis: now, preempt_from, ..Election::new(self.settings.interval) };
+        self.election = Election {
+            basis: now,
+            listening_since: now,
+            preempt_from,
+            ..Election::new(self.settings.interval)
+        };
         self.timers.leave_role();
         self.arm_active_down(now);
         self.enter(State::Backup, reason, now);
@@ -106,12 +116,15 @@ impl Machine {
         }
     }
 
+    /// RFC 9568 §6.4.2: Skew_Time. But one that has just begun to listen does not know yet whether it was
+    /// the Active Router that has resigned: it waits for an advert of another one first.
     fn heard_resignation(&mut self, heard: Heard) {
         self.election.basis = heard.at;
         self.election.active = self.election.active.filter(|active| active.source != heard.source);
         self.election.resigned = Some(heard.source);
         let skew_time = self.election.interval.skew_time(self.settings.priority.number());
-        self.timers.arm(Timer::ActiveDown, heard.at + skew_time);
+        let listened = self.election.listening_since + self.election.interval.duration() + HEARING_MARGIN;
+        self.timers.arm(Timer::ActiveDown, cmp::max(heard.at + skew_time, listened));
     }
 
     /// Adopts the Active Router's interval and waits from the arrival of its advert.
@@ -155,6 +168,7 @@ impl Machine {
     /// We have overslept: the silence was ours. We listen for as long as somebody who had just started.
     fn void_deadline(&mut self, now: Timestamp) {
         self.election.basis = now;
+        self.election.listening_since = now;
         self.arm_active_down(now);
     }
 
@@ -173,10 +187,24 @@ impl Machine {
                 self.outranked_unheard(routers, now);
             }
             (State::Claiming, _) if self.election.claim.is_unconfirmed() => self.confirm_claim(now),
-            (State::Backup | State::Claiming, None) if asked.is_some() => self.ask(now),
+            (State::Backup | State::Claiming, None) => {
+                asked.into_iter().for_each(|at| self.looked_late(at, now))
+            }
             (State::Backup, Some(asked)) => self.decide_as_backup(routers, asked, now),
             (State::Claiming, Some(_)) => self.decide_as_claimer(routers, now),
             _ => {}
+        }
+    }
+
+    /// The answer shows what has been. A short stall costs another look; after a long one our machine may
+    /// have been deaf as well.
+    fn looked_late(&mut self, asked: Timestamp, now: Timestamp) {
+        if now.since(asked) <= self.election.patience() {
+            self.ask(now);
+        } else if self.state == State::Backup {
+            self.void_deadline(now);
+        } else {
+            self.claim_anew(now);
         }
     }
 
@@ -233,8 +261,10 @@ impl Machine {
     }
 
     pub(super) fn yield_to(&mut self, by: Heard, now: Timestamp) {
+        let listening_since = self.election.listening_since;
         self.resign();
         self.become_backup(Reason::Outranked { by: by.source, priority: by.priority }, now);
+        self.election.listening_since = listening_since;
         self.obey(by);
     }
 
