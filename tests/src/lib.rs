@@ -23,7 +23,7 @@
 //! ```
 //!
 //! Everything lives in unnamed namespaces of child processes that die with this one, however it
-//! ends; what is dropped is ended at once. Only one [`Topology`] exists at a time: others wait.
+//! ends; what is dropped is ended at once. Three [`Topology`]s exist at a time: others wait.
 
 pub mod capture;
 pub mod clock;
@@ -40,6 +40,7 @@ pub mod privilege;
 pub mod process;
 mod sys;
 pub mod topology;
+mod turn;
 pub mod wireguard;
 
 pub use capture::{Capture, Packet};

@@ -1,11 +1,10 @@
 //! The network of the seed: switch, gateway, client, and the servers A and B.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use anyhow::Result;
 
 use crate::{
     Namespace, Plan, Tunnel, Which,
+    turn::Turn,
     wireguard::{TunnelSettings, has_address},
 };
 
@@ -17,9 +16,6 @@ pub const TUNNEL: &str = "wg1";
 pub const CLIENT_TUNNEL: &str = "wg0";
 /// The bridge of the switch.
 const BRIDGE: &str = "br0";
-
-/// Tests share few cores, so their networks take turns.
-static TURN: Mutex<()> = Mutex::new(());
 
 /// The whole network. Dropping it removes all of it.
 #[derive(Debug)]
@@ -38,7 +34,7 @@ pub struct Topology {
     pub gateway: Namespace,
     /// The segment of gateway, A and B: one bridge, whose ports are called as what is behind them.
     pub switch: Namespace,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 /// A server.
@@ -87,7 +83,7 @@ impl Topology {
     }
 
     fn build(plan: Plan) -> Result<Self> {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Turn::wait();
         let switch = make_switch()?;
         let gateway = make_gateway(&plan, &switch)?;
         let client = make_client(&plan, &gateway)?;

@@ -80,7 +80,8 @@ fn picture(t: &Topology) -> [String; 4] {
     let machine = &t.a.namespace;
     [
         machine.ip("-details link show").unwrap(),
-        machine.ip("address show").unwrap(),
+        // An address that has just been added is tentative for a while, whoever looks.
+        machine.ip("address show").unwrap().replace(" tentative", ""),
         machine.run("find", &["/sys/fs/bpf", "-type", "f"]).unwrap(),
         machine.run("tc", &["qdisc", "show"]).unwrap(),
     ]

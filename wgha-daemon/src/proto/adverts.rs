@@ -7,7 +7,7 @@ use wgha_common::{Priority, Timestamp};
 use super::{Action, Machine, State, health::Needed, lease::LeaseKeeper, note::Note, timers::Timer};
 
 /// Adverts that others provoke are at least this far from the one before.
-const PROVOKED_PAUSE: Duration = Duration::from_millis(10);
+pub(super) const PROVOKED_PAUSE: Duration = Duration::from_millis(10);
 /// So many failures in a row are a fault.
 const MAX_FAILURES: u8 = 3;
 
@@ -46,19 +46,17 @@ impl Machine {
 
     /// RFC 9568 §6.4.3: an Active Router answers priority 0 and lower priorities with its own advert at
     /// once, and restarts its Adver_Timer after priority 0. Whoever floods us with them gets one per [`PROVOKED_PAUSE`].
-    /// Whether it was sent now.
-    pub(super) fn advertise_soon(&mut self, restart_timer: bool, now: Timestamp) -> bool {
+    pub(super) fn advertise_soon(&mut self, restart_timer: bool, now: Timestamp) {
         let earliest = self.adverts.last + PROVOKED_PAUSE;
         if now < earliest {
             let due = self.timers.at(Timer::Adver).map_or(earliest, |due| due.min(earliest));
             self.timers.arm(Timer::Adver, due);
-            return false;
+            return;
         }
         self.advertise(now);
         if restart_timer {
             self.timers.arm(Timer::Adver, now + self.settings.interval.duration());
         }
-        true
     }
 
     /// Sends an advert under the lease that stands, and only then makes the lease last for as long as

@@ -249,10 +249,9 @@ impl Machine {
             self.yield_to(heard, now);
             return;
         }
+        self.advertise_soon(heard.priority == 0, now);
         // Whoever believed that it served may have announced the VIP as its own.
-        if self.advertise_soon(heard.priority == 0, now) && self.holds_vip() {
-            self.announce_anew(now);
-        }
+        self.announce_again(now);
     }
 
     pub(super) fn is_outranked_by(&self, heard: &Heard) -> bool {

@@ -18,6 +18,8 @@ pub(super) struct Group {
     pub(super) tunnel: Tunnel,
     /// How often the VIP has been announced in this row.
     pub(super) repeats: usize,
+    /// When it was announced last.
+    pub(super) announced: Timestamp,
 }
 
 /// The virtual addresses, which are held and released together.

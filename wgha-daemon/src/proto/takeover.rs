@@ -12,7 +12,8 @@ use std::time::Duration;
 use wgha_common::{Timestamp, abi::Role};
 
 use super::{
-    Action, Machine, Reason, State, TunnelState, group::Verdict, health::Needed, note::Note, timers::Timer,
+    Action, Machine, Reason, State, TunnelState, adverts::PROVOKED_PAUSE, group::Verdict, health::Needed,
+    note::Note, timers::Timer,
 };
 
 /// Pauses between announcements after the tunnel is up: caches may have missed the first.
@@ -82,7 +83,7 @@ impl Machine {
             return;
         }
         match (self.state, result) {
-            (State::Active, Ok(())) => self.vip_is_ours(),
+            (State::Active, Ok(())) => self.vip_is_ours(now),
             (State::Active, Err(why)) => self.fail(Needed::Vip, why, now),
             // Stepping down has asked for the release already; this is for a worker out of order.
             (_, Ok(())) => {
@@ -93,8 +94,13 @@ impl Machine {
         }
     }
 
-    fn vip_is_ours(&mut self) {
+    fn announce(&mut self, now: Timestamp) {
+        self.group.announced = now;
         self.push(Action::Announce);
+    }
+
+    fn vip_is_ours(&mut self, now: Timestamp) {
+        self.announce(now);
         if !self.group.tunnel.is_wanted() {
             self.raise_tunnel();
         }
@@ -134,14 +140,28 @@ impl Machine {
         }
     }
 
+    /// Somebody else may have announced the VIP: announces it at once, unless that was only just done, and
+    /// then again and again.
+    pub(super) fn announce_again(&mut self, now: Timestamp) {
+        let earliest = self.group.announced + PROVOKED_PAUSE;
+        if !self.holds_vip() {
+            // It is announced as soon as it is held.
+        } else if now >= earliest {
+            self.announce_anew(now);
+        } else {
+            self.group.repeats = 0;
+            self.timers.arm(Timer::Announce, earliest);
+        }
+    }
+
     /// Announces the VIP, and again after each of the pauses.
-    pub(super) fn announce_anew(&mut self, now: Timestamp) {
+    fn announce_anew(&mut self, now: Timestamp) {
         self.group.repeats = 0;
         self.announce_due(now);
     }
 
     pub(super) fn announce_due(&mut self, now: Timestamp) {
-        self.push(Action::Announce);
+        self.announce(now);
         if let Some(pause) = ANNOUNCE_PAUSES.get(self.group.repeats) {
             self.group.repeats += 1;
             self.timers.arm(Timer::Announce, now + *pause);
