@@ -14,6 +14,7 @@ mod kernel;
 mod loading;
 mod net;
 mod outbound;
+mod records;
 mod row;
 mod segments;
 mod wire;

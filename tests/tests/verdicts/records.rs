@@ -1,0 +1,60 @@
+//! What is told of an advert: the record of its router, and the event.
+
+use wgha_common::{
+    Address,
+    abi::{AdvertSeen, ChecksumStyle, Counter, Event, EventKind},
+};
+use wgha_tests::{
+    may_run,
+    packets::{Advert, Sum},
+};
+
+use crate::{
+    kernel::{Hook, Kernel, now},
+    net::Net,
+};
+
+#[test]
+fn a_router_is_remembered_by_its_last_advert() {
+    if !may_run() {
+        return;
+    }
+    let mut kernel = Kernel::load();
+    for net in Net::both() {
+        for hook in [Hook::Xdp, Hook::Ingress] {
+            kernel.reset(net.uplink(), &net.vips(), net.stamp());
+            kernel.run(hook, &net.heard(net.low, 80));
+            kernel.run(hook, &net.heard(net.high, 90));
+            kernel.forget();
+            // The pseudo-header is another style in IPv4 only.
+            let (sum, style) = match net.is_v4() {
+                true => (Sum::Other, ChecksumStyle::PseudoHeader),
+                false => (Sum::Right, ChecksumStyle::Rfc9568),
+            };
+            let addresses = vec![net.vip, net.vip2];
+            let advert = Advert { interval: 0x0123, addresses, sum, ..net.advert(91) };
+            let started = now();
+            kernel.run(hook, &advert.frame(&net.vrrp(net.high)));
+            check(&mut kernel, &net, style, started);
+        }
+    }
+}
+
+fn check(kernel: &mut Kernel, net: &Net, style: ChecksumStyle, started: u64) {
+    let (high, low): (Address, Address) = (net.high.into(), net.low.into());
+    let routers = kernel.routers();
+    let got = routers[&high];
+    assert!((started..=now()).contains(&got.at), "{}: its time", net.family);
+    let (interval, priority, checksum) = (0x0123, 91, style as u8);
+    let seen =
+        AdvertSeen { at: got.at, adverts: 2, interval, priority, checksum, addresses: 2, reserved: [0; 3] };
+    assert_eq!(got, seen);
+    assert_eq!(
+        (routers.len(), routers[&low].priority, routers[&low].adverts),
+        (2, 80, 1),
+        "the other router"
+    );
+    let (kind, counter) = (EventKind::ChangedRouter as u32, Counter::AdvertValid as u32);
+    let told = Event { at: got.at, kind, counter, source: high, interval, priority, checksum, reserved: 0 };
+    assert_eq!(kernel.events(), [told]);
+}
