@@ -74,8 +74,24 @@ fn kernel_half(report: &mut Report) {
     }
     match Programs::load() {
         Ok(_) => report.ok(what, "the kernel takes the programs"),
-        Err(e) => report.problem(what, format!("{:#}", anyhow::Error::new(e))),
+        Err(e) => {
+            let mut why = brief(&format!("{:#}", anyhow::Error::new(e)));
+            if !matches!(caps::has_cap(None, CapSet::Effective, Capability::CAP_PERFMON), Ok(true)) {
+                why += "\nThe verifier of older kernels, 6.1 for one, takes the programs only with CAP_PERFMON as well.";
+            }
+            report.problem(what, why);
+        }
     }
+}
+
+/// The beginning and the end of what the verifier says; between them it tells of every instruction.
+fn brief(error: &str) -> String {
+    const ENDS: usize = 4;
+    let lines: Vec<_> = error.lines().collect();
+    if lines.len() <= 2 * ENDS {
+        return error.to_owned();
+    }
+    [&lines[..ENDS], &["…"], &lines[lines.len() - ENDS..]].concat().join("\n")
 }
 
 async fn interfaces(config: &Config, report: &mut Report) {
@@ -192,6 +208,13 @@ mod tests {
             virtual_address(vip, "eno1", &addresses, &mut report);
             assert_eq!(report.findings[0].level, level, "{addresses:?}");
         }
+    }
+
+    #[test]
+    fn of_a_long_error_the_ends_are_kept() {
+        assert_eq!(brief("one\ntwo"), "one\ntwo");
+        let long: Vec<_> = (0..1000).map(|n| n.to_string()).collect();
+        assert_eq!(brief(&long.join("\n")), "0\n1\n2\n3\n…\n996\n997\n998\n999");
     }
 
     #[test]
