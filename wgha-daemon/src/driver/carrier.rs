@@ -13,6 +13,9 @@ use crate::proto::{Action, Heard, Input, Machine};
 
 /// What is done at once: maps, and frames on the wire. Behind a trait, so that the loop is tested without a kernel.
 pub trait Datapath {
+    /// The kernel's clock (invariant I2).
+    fn now(&self) -> Timestamp;
+
     /// Writes `LEASE`.
     ///
     /// # Errors
@@ -125,9 +128,13 @@ impl Pending {
 
 impl<D: Datapath, W: Witness> Carrier<D, W> {
     /// Gives `input` to the machine and carries out all that follows, until there is nothing left to do.
-    pub fn take(&mut self, input: Input, now: Timestamp) {
+    ///
+    /// The clock is read for each input: what an action leads to has happened after it, and a look that
+    /// took long is seen to have.
+    pub fn take(&mut self, input: Input) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
+            let now = self.datapath.now();
             self.witness.input(&input, now);
             self.machine.handle(input, now);
             while let Some(action) = self.machine.poll_action() {
@@ -169,10 +176,10 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
     }
 
     /// An effect has ended.
-    pub fn effect_done(&mut self, done: Done, now: Timestamp) {
+    pub fn effect_done(&mut self, done: Done) {
         self.pending.ended(&done);
         if let Some(input) = done.into_input() {
-            self.take(input, now);
+            self.take(input);
         }
     }
 

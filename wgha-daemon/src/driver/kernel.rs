@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use wgha_common::{
-    Address, Centiseconds, IfIndex, Priority,
+    Address, Centiseconds, IfIndex, Priority, Timestamp,
     abi::{AdvertSeen, ChecksumStyle, Lease, UplinkConfig},
     wire::{ethernet::Mac, vrrp},
 };
@@ -11,7 +11,7 @@ use wgha_common::{
 use super::carrier::{Datapath, stamp};
 use crate::{
     config::Vrrp,
-    sys::{announce, bpf::Maps, packet_socket::PacketSocket},
+    sys::{announce, bpf::Maps, clock, packet_socket::PacketSocket},
 };
 
 /// Where frames are sent from.
@@ -123,6 +123,10 @@ impl Kernel {
 }
 
 impl Datapath for Kernel {
+    fn now(&self) -> Timestamp {
+        clock::now()
+    }
+
     fn set_lease(&mut self, lease: Lease) -> Result<(), String> {
         self.maps.set_lease(lease).map_err(chain)
     }

@@ -58,6 +58,8 @@ pub struct Node {
     pub uplink: UplinkSeen,
     /// The WireGuard interface, as it was last found.
     pub tunnel: TunnelSeen,
+    /// An effect on the tunnel has ended and the machine has not heard since how it stands.
+    pub tunnel_untold: bool,
     /// How often the loop woke up.
     pub wakeups: Wakeups,
     /// When the daemon started.
@@ -73,7 +75,7 @@ impl Node {
         let mut term = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut give_up: Option<tokio::time::Instant> = None;
-        self.carrier.take(Input::Started, clock::now());
+        self.carrier.take(Input::Started);
         self.carrier.witness.ready();
         while !self.carrier.finished {
             if give_up.is_some_and(|at| tokio::time::Instant::now() >= at) {
@@ -83,7 +85,7 @@ impl Node {
             }
             if self.wait(&mut term, &mut interrupt, give_up).await {
                 give_up.get_or_insert_with(|| tokio::time::Instant::now() + TEARDOWN_TIMEOUT);
-                self.carrier.take(Input::StopRequested, clock::now());
+                self.carrier.take(Input::StopRequested);
             }
         }
         Ok(())
@@ -136,7 +138,7 @@ impl Node {
         self.drain_ring();
         let now = clock::now();
         if self.carrier.machine.poll_timeout().is_some_and(|due| due <= now) {
-            self.carrier.take(Input::TimerFired, now);
+            self.carrier.take(Input::TimerFired);
         }
     }
 
@@ -149,22 +151,23 @@ impl Node {
 
     fn drain_ring(&mut self) {
         while let Some(event) = self.events.next() {
-            let now = clock::now();
             if EventKind::from_number(event.kind) == Some(EventKind::Malformed) {
                 self.carrier.witness.malformed(&event);
                 continue;
             }
             let revoked = self.carrier.datapath.maps.revoked().map_or(0, |r| r.epoch);
             if let Some(input) = input_of(&event, revoked) {
-                self.carrier.take(input, now);
+                self.carrier.take(input);
             }
         }
     }
 
     fn effect_done(&mut self, done: Done) {
         self.wakeups.effects += 1;
-        let look = matches!(done.effect, Effect::RaiseTunnel | Effect::LowerTunnel | Effect::HoldVip);
-        self.carrier.effect_done(done, clock::now());
+        let on_tunnel = matches!(done.effect, Effect::RaiseTunnel | Effect::LowerTunnel);
+        let look = on_tunnel || done.effect == Effect::HoldVip;
+        self.tunnel_untold |= on_tunnel;
+        self.carrier.effect_done(done);
         if look {
             // What was found while the effect ran was not judged; now it counts. Nobody listening is no loss.
             let _ = self.looks.send(Look::Now);
@@ -186,15 +189,14 @@ impl Node {
         if let Err(e) = self.settle_on_uplink() {
             tracing::error!(uplink = self.config.uplink.interface, "{e:#}");
         }
-        let now = clock::now();
         let state = self.uplink_state();
         if state != before {
-            self.carrier.take(Input::UplinkChanged(state), now);
+            self.carrier.take(Input::UplinkChanged(state));
         }
         if self.carrier.pending.vips_expected(self.uplink.at)
             && let Some(lost) = self.missing_vip()
         {
-            self.carrier.take(Input::VipLost(lost), now);
+            self.carrier.take(Input::VipLost(lost));
         }
     }
 
@@ -255,11 +257,12 @@ impl Node {
         self.tunnel = seen;
         let state = tunnel_state(&self.tunnel);
         if let Err(e) = self.carrier.datapath.set_wireguard_port(state.listen_port) {
-            self.carrier.take(Input::MapFailed(e), clock::now());
+            self.carrier.take(Input::MapFailed(e));
         }
         self.carrier.tend_tunnel(self.tunnel.went_down);
-        if state != before {
-            self.carrier.take(Input::TunnelChanged(state), clock::now());
+        // After an effect of ours the machine waits to hear how it stands, changed or not.
+        if std::mem::take(&mut self.tunnel_untold) || state != before {
+            self.carrier.take(Input::TunnelChanged(state));
         }
     }
 

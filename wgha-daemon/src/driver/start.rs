@@ -76,6 +76,7 @@ pub async fn start(config: Config) -> anyhow::Result<(Node, JoinHandle<()>)> {
         requests,
         uplink: Default::default(),
         tunnel: Default::default(),
+        tunnel_untold: false,
         wakeups: Wakeups::default(),
         started: clock::now(),
         config,

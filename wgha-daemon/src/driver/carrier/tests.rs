@@ -21,6 +21,9 @@ struct Recorded {
     calls: Vec<Call>,
     refuse: Option<Call>,
     routers: Vec<(IpAddr, AdvertSeen)>,
+    now: Timestamp,
+    /// How long a look takes.
+    look_takes: Duration,
 }
 
 impl Recorded {
@@ -31,6 +34,10 @@ impl Recorded {
 }
 
 impl Datapath for Recorded {
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
     fn set_lease(&mut self, lease: Lease) -> Result<(), String> {
         self.call(Call::Lease(lease.role))
     }
@@ -48,6 +55,7 @@ impl Datapath for Recorded {
     }
 
     fn look(&mut self) -> Result<(Vec<(IpAddr, AdvertSeen)>, u64), String> {
+        self.now = self.now + self.look_takes;
         self.call(Call::Look).map(|()| (self.routers.clone(), 0))
     }
 }
@@ -62,7 +70,6 @@ impl Witness for Blind {
 struct Bench {
     carrier: Carrier<Recorded, Blind>,
     asked: mpsc::UnboundedReceiver<Effect>,
-    now: Timestamp,
 }
 
 const ACTIVE: u32 = Role::Active as u32;
@@ -80,13 +87,13 @@ impl Bench {
         let (effects, asked) = mpsc::unbounded_channel();
         let carrier = Carrier {
             machine: Machine::new(settings),
-            datapath: Recorded::default(),
+            datapath: Recorded { now: Timestamp::from_nanos(1_000_000_000), ..Recorded::default() },
             witness: Blind,
             effects,
             pending: Pending::default(),
             finished: false,
         };
-        let mut bench = Self { carrier, asked, now: Timestamp::from_nanos(1_000_000_000) };
+        let mut bench = Self { carrier, asked };
         let source = Some("fe80::3".parse().unwrap());
         bench.take(Input::UplinkChanged(UplinkState { present: true, running: true, source }));
         bench.take(Input::TunnelChanged(TunnelState { present: true, up: false, listen_port: Some(51800) }));
@@ -97,12 +104,12 @@ impl Bench {
     }
 
     fn take(&mut self, input: Input) {
-        self.carrier.take(input, self.now);
+        self.carrier.take(input);
     }
 
     /// Lets the machine's next deadline come.
     fn deadline(&mut self) {
-        self.now = self.carrier.machine.poll_timeout().unwrap();
+        self.carrier.datapath.now = self.carrier.machine.poll_timeout().unwrap();
         self.take(Input::TimerFired);
     }
 
@@ -111,7 +118,8 @@ impl Bench {
         let mut ended = Vec::new();
         while let Ok(effect) = self.asked.try_recv() {
             ended.push(effect);
-            self.carrier.effect_done(Done { effect, result: Ok(()), at: self.now }, self.now);
+            let at = self.carrier.datapath.now;
+            self.carrier.effect_done(Done { effect, result: Ok(()), at });
         }
         ended
     }
@@ -134,10 +142,20 @@ fn taking_over_looks_first_then_opens_the_fence_then_speaks() {
 #[test]
 fn an_advert_that_only_the_map_has_seen_prevents_the_take_over() {
     let mut bench = Bench::new();
-    bench.now = bench.carrier.machine.poll_timeout().unwrap();
-    let seen = AdvertSeen { at: bench.now.as_nanos(), interval: 10, priority: 101, ..AdvertSeen::default() };
+    let due = bench.carrier.machine.poll_timeout().unwrap();
+    bench.carrier.datapath.now = due;
+    let seen = AdvertSeen { at: due.as_nanos(), interval: 10, priority: 101, ..AdvertSeen::default() };
     bench.carrier.datapath.routers = vec![("fe80::4".parse().unwrap(), seen)];
     bench.take(Input::TimerFired);
+    assert_eq!(bench.calls(), [Call::Look]);
+    assert_eq!(bench.carrier.machine.role_name(), "backup");
+}
+
+#[test]
+fn a_look_that_took_long_decides_nothing() {
+    let mut bench = Bench::new();
+    bench.carrier.datapath.look_takes = Duration::from_secs(1);
+    bench.deadline();
     assert_eq!(bench.calls(), [Call::Look]);
     assert_eq!(bench.carrier.machine.role_name(), "backup");
 }
