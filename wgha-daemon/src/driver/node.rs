@@ -6,7 +6,10 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{broadcast, mpsc},
 };
-use wgha_common::{Timestamp, abi::EventKind};
+use wgha_common::{
+    Timestamp,
+    abi::{EVENTS_BYTES, Event, EventKind},
+};
 
 use super::{
     carrier::{Carrier, input_of},
@@ -31,6 +34,10 @@ use crate::{
 
 /// How long a teardown may take before the daemon gives up on it.
 const TEARDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// So many records are read at a time, more than the ring holds: who fills it as fast as it is read must
+/// not keep the deadlines waiting. They read what is left.
+const MAX_DRAINED: u32 = EVENTS_BYTES / size_of::<Event>() as u32;
 
 /// Everything that the loop holds.
 pub struct Node {
@@ -150,7 +157,8 @@ impl Node {
     }
 
     fn drain_ring(&mut self) {
-        while let Some(event) = self.events.next() {
+        for _ in 0..MAX_DRAINED {
+            let Some(event) = self.events.next() else { return };
             if EventKind::from_number(event.kind) == Some(EventKind::Malformed) {
                 self.carrier.witness.malformed(&event);
                 continue;
