@@ -50,11 +50,27 @@ pub(super) struct Health {
     pub(super) set_down: bool,
     /// What failed, until the hold-off is over.
     pub(super) failed: Option<(Needed, String)>,
+    /// How often in a row something has failed, without a take-over that succeeded between.
+    failures: u32,
 }
 
 impl Health {
-    /// How long a node stays out of the election after something that it needs has failed.
-    pub(super) const HOLD_OFF: Duration = Duration::from_secs(10);
+    /// How long a node stays out of the election after something that it needs has failed for the first time.
+    const HOLD_OFF: Duration = Duration::from_secs(10);
+    /// It is doubled so many times at most: 10 minutes 40 seconds.
+    const DOUBLINGS: u32 = 6;
+
+    /// Something has failed: how long to stay out of the election.
+    pub(super) fn hold_off(&mut self) -> Duration {
+        let wait = Self::HOLD_OFF * 2_u32.pow(self.failures.min(Self::DOUBLINGS));
+        self.failures = self.failures.saturating_add(1);
+        wait
+    }
+
+    /// A take-over has succeeded.
+    pub(super) fn succeeded(&mut self) {
+        self.failures = 0;
+    }
 
     pub(super) fn faults(&self) -> Vec<Fault> {
         let failed = self.failed.clone().map(|(what, why)| Fault::Failed(what, why));
@@ -108,6 +124,15 @@ mod tests {
         assert_eq!(with(|h| h.set_down = true), [Fault::TunnelSetDown]);
         let failed = with(|h| h.failed = Some((Needed::Vip, "no".into())));
         assert_eq!(failed, [Fault::Failed(Needed::Vip, "no".into())]);
+    }
+
+    #[test]
+    fn the_hold_off_grows_until_a_success() {
+        let mut health = healthy();
+        let waits: Vec<_> = (0..9).map(|_| health.hold_off().as_secs()).collect();
+        assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 640, 640]);
+        health.succeeded();
+        assert_eq!(health.hold_off().as_secs(), 10);
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Machine {
             Input::Announced(result) => self.note(Note::Announce, result),
             Input::AdvertFailed(why) => self.advert_failed(why, now),
             Input::TunnelRaised(result) => self.tunnel_raised(result, now),
-            Input::TunnelLowered(result) => self.tunnel_lowered(result),
+            Input::TunnelLowered(result) => self.tunnel_lowered(result, now),
             Input::MapFailed(why) => self.map_failed(why, now),
             Input::StopRequested => self.stop_requested(now),
         }
@@ -215,6 +215,7 @@ impl Machine {
                 Timer::Announce => self.announce_due(now),
                 Timer::Doubt => self.tunnel_doubted(now),
                 Timer::HoldOff => self.hold_off_over(now),
+                Timer::Stray => self.stray_due(),
             }
         }
     }
@@ -245,10 +246,11 @@ impl Machine {
     }
 
     /// Something that a serving node needs has failed. Nothing tells when it would work again, so it
-    /// is tried again after a while, and not at once: it must not flap.
+    /// is tried again after a while, and after a longer one each time until a take-over succeeds: it must
+    /// not flap.
     pub(super) fn fail(&mut self, what: Needed, why: String, now: Timestamp) {
         self.health.failed = Some((what, why));
-        self.timers.arm(Timer::HoldOff, now + Health::HOLD_OFF);
+        self.timers.arm(Timer::HoldOff, now + self.health.hold_off());
         self.health_changed(now);
     }
 

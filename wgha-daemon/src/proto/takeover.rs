@@ -25,6 +25,9 @@ const ANNOUNCE_PAUSES: [Duration; 5] = [
     Duration::from_secs(10),
 ];
 
+/// How long whoever sets the tunnel up may take for its addresses and routes.
+const STRAY_PATIENCE: Duration = Duration::from_secs(5);
+
 impl Machine {
     /// RFC 9568 §6.4.2, the way from Backup to Active. A claim's lease becomes a serving one of the
     /// same election, so that what has ended the claim in the kernel has ended this, too.
@@ -128,6 +131,7 @@ impl Machine {
         }
         match (self.state, result) {
             (State::Active, Ok(())) => {
+                self.health.succeeded();
                 self.group.tunnel.is_up_since(now);
                 self.announce_anew(now);
                 self.judge_tunnel(now);
@@ -168,14 +172,14 @@ impl Machine {
         }
     }
 
-    pub(super) fn tunnel_lowered(&mut self, result: Result<(), String>) {
+    pub(super) fn tunnel_lowered(&mut self, result: Result<(), String>, now: Timestamp) {
         let last = self.group.tunnel.ended();
         if last && self.state == State::Active && self.group.tunnel.is_wanted() {
             self.raise_tunnel(); // likewise
         }
         // A link that is gone is down.
         self.note(Note::Lower, if self.health.tunnel.present { result } else { Ok(()) });
-        self.lower_stray_tunnel();
+        self.watch_stray_tunnel(now);
     }
 
     pub(super) fn tunnel_changed(&mut self, tunnel: TunnelState, now: Timestamp) {
@@ -187,7 +191,7 @@ impl Machine {
         }
         self.health.tunnel = tunnel;
         self.judge_tunnel(now);
-        self.lower_stray_tunnel();
+        self.watch_stray_tunnel(now);
         self.health_changed(now);
     }
 
@@ -208,10 +212,24 @@ impl Machine {
         self.health_changed(now);
     }
 
-    /// On a node that does not serve. (One that takes over is about to raise it anyway.)
-    fn lower_stray_tunnel(&mut self) {
-        if self.is_running() && self.state != State::Active && self.group.tunnel.is_stray() {
+    /// The fence keeps a tunnel silent that somebody has set up on a node that does not serve, so there is
+    /// no hurry to lower it, and a good reason to wait: wg-quick adds routes after the link is up, and
+    /// takes the whole interface away when it finds the link down.
+    fn watch_stray_tunnel(&mut self, now: Timestamp) {
+        if !self.is_stray() {
+            self.timers.disarm(Timer::Stray);
+        } else if self.timers.at(Timer::Stray).is_none() {
+            self.timers.arm(Timer::Stray, now + STRAY_PATIENCE);
+        }
+    }
+
+    pub(super) fn stray_due(&mut self) {
+        if self.is_stray() {
             self.lower_tunnel();
         }
+    }
+
+    fn is_stray(&self) -> bool {
+        self.is_running() && self.state != State::Active && self.group.tunnel.is_stray()
     }
 }

@@ -15,14 +15,16 @@ pub(super) enum Timer {
     Doubt = 4,
     /// After a fault that cannot be seen to be mended: try again.
     HoldOff = 5,
+    /// Whoever has set the tunnel up on a node that does not serve must have finished with it.
+    Stray = 6,
 }
 
 impl Timer {
     /// How many there are.
-    pub(super) const COUNT: usize = 6;
+    pub(super) const COUNT: usize = 7;
 
     const ALL: [Self; Self::COUNT] =
-        [Self::ActiveDown, Self::Adver, Self::Claim, Self::Announce, Self::Doubt, Self::HoldOff];
+        [Self::ActiveDown, Self::Adver, Self::Claim, Self::Announce, Self::Doubt, Self::HoldOff, Self::Stray];
 }
 
 /// Timers as data: moments, at most one per [`Timer`].
@@ -38,11 +40,11 @@ impl Timers {
         self.0[timer as usize] = None;
     }
 
-    /// Disarms all that belong to a role; [`Timer::HoldOff`] belongs to a fault.
+    /// Disarms all that belong to a role; [`Timer::HoldOff`] belongs to a fault, [`Timer::Stray`] to the tunnel.
     pub(super) fn leave_role(&mut self) {
-        let hold_off = self.at(Timer::HoldOff);
+        let others = [Timer::HoldOff, Timer::Stray].map(|timer| (timer, self.at(timer)));
         *self = Self::default();
-        self.0[Timer::HoldOff as usize] = hold_off;
+        others.into_iter().for_each(|(timer, at)| self.0[timer as usize] = at);
     }
 
     pub(super) fn at(&self, timer: Timer) -> Option<Timestamp> {
@@ -84,11 +86,12 @@ mod tests {
     }
 
     #[test]
-    fn only_the_hold_off_outlives_a_role() {
+    fn hold_off_and_stray_outlive_a_role() {
         let mut timers = Timers::default();
         Timer::ALL.into_iter().for_each(|timer| timers.arm(timer, at(1)));
         timers.leave_role();
         assert_eq!(timers.take_due(at(1)), Some((Timer::HoldOff, at(1))));
+        assert_eq!(timers.take_due(at(1)), Some((Timer::Stray, at(1))));
         assert_eq!(timers.next(), None);
     }
 }

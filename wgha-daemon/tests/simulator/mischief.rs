@@ -152,6 +152,7 @@ impl World {
     }
 
     fn change_link(&mut self, me: usize, change: impl FnOnce(&mut bool)) {
+        self.nodes[me].touched = self.now;
         let group = &mut self.nodes[me].group;
         let before = group.up;
         if group.present {

@@ -31,6 +31,8 @@ pub struct Node {
     stood: u64,
     stands_since: Option<u64>,
     pub adverts_fail: bool,
+    /// When somebody has set its tunnel up or down last.
+    pub touched: u64,
     pub maps_fail: u32,
 }
 
@@ -72,6 +74,7 @@ impl Node {
             stood: 0,
             stands_since: None,
             adverts_fail: false,
+            touched: 0,
             maps_fail: 0,
         }
     }

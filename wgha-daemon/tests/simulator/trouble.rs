@@ -92,6 +92,9 @@ pub struct Schedule {
     pub end: u64,
 }
 
+/// A tunnel that somebody has set up on a node that does not serve is lowered by then.
+pub const STRAY: u64 = 5_100 * MILLI;
+
 impl Schedule {
     pub fn draw(random: &mut Random) -> Self {
         let interval = Centiseconds::new(random.pick(&[1, 2, 5, 10, 10, 10, 20, 100])).unwrap();
@@ -103,8 +106,11 @@ impl Schedule {
         let last = incidents.iter().map(|i| i.at + i.lasts).max().unwrap_or_default();
         let hold_off =
             if incidents.iter().any(|i| Trouble::SLOW.contains(&i.trouble)) { 10_100 * MILLI } else { 0 };
+        // At short intervals it would be too many adverts for nothing; the audit knows.
+        let touched = incidents.iter().any(|i| matches!(i.trouble, Trouble::TunnelUp | Trouble::TunnelDown));
+        let stray = if unit >= 50 * MILLI && touched { STRAY } else { 0 };
         let delay = nodes.iter().map(|n| n.preempt_delay.as_nanos() as u64).max().unwrap_or_default();
-        let end = last.max(8 * unit) + hold_off + delay + 20 * unit + 500 * MILLI;
+        let end = last.max(8 * unit) + hold_off.max(stray) + delay + 20 * unit + 500 * MILLI;
         Self { nodes, interval, starts, incidents, end }
     }
 }
