@@ -61,6 +61,15 @@ fn a_second_daemon_is_refused_and_touches_nothing() {
     let (status, said) = refused(&t, A, &Settings::seed(&t.plan, A), &[]).unwrap();
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("another daemon answers"), "{said}");
+    // Nor with a socket of its own: the uplink has room for one.
+    let elsewhere = Settings::seed(&t.plan, A).to_toml() + "\n[paths]\nsocket = \"/run/wgha/other.sock\"\n";
+    t.a.namespace.write("/run/wgha/other.toml", &elsewhere).unwrap();
+    for command in ["run", "detach"] {
+        let other = run_wgha(&t.a.namespace, &[command, "--config", "/run/wgha/other.toml"]).unwrap();
+        let said = String::from_utf8_lossy(&other.stderr).into_owned();
+        assert_eq!(other.status.code(), Some(1), "{said}");
+        assert!(said.contains("daemon guards eno1; stop it first"), "{said}");
+    }
     assert_eq!(first.role().unwrap().as_deref(), Some("active"));
     assert!(t.a.has_address(t.plan.vip));
 }

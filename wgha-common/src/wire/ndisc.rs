@@ -16,8 +16,9 @@ pub const ADVERTISEMENT: u8 = 136;
 /// ff02::1
 pub const ALL_NODES: Address = Address::v6([0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
-/// The Override flag: the receiver replaces the link-layer address it has (RFC 4861 §4.4).
-const OVERRIDE: u8 = 0x20;
+/// The Router and Override flags: the receiver replaces the link-layer address it has (RFC 4861 §4.4,
+/// RFC 9568 §6.4.2).
+const ROUTER_OVERRIDE: u8 = 0xa0;
 /// Option type 2, Target Link-Layer Address, of length 1 (× 8 bytes).
 const TARGET_LINK_LAYER_ADDRESS: [u8; 2] = [2, 1];
 
@@ -33,7 +34,7 @@ pub fn target(b: &[u8; HEADER_LEN]) -> Option<Address> {
     Some(Address::v6(target))
 }
 
-/// An unsolicited neighbour advertisement with Override (RFC 4861 §7.2.6).
+/// An unsolicited neighbour advertisement with Router and Override (RFC 4861 §7.2.6, RFC 9568 §6.4.2).
 ///
 /// ```text
 /// | 136 | 0 | checksum | flags, reserved | target address | 2 | 1 | link-layer address |
@@ -73,7 +74,7 @@ impl Advertisement {
         let out: &mut [u8; MESSAGE_LEN] = out.first_chunk_mut().ok_or(NoRoom)?;
         *out = [0; MESSAGE_LEN];
         out[0] = ADVERTISEMENT;
-        out[4] = OVERRIDE;
+        out[4] = ROUTER_OVERRIDE;
         out[8..24].copy_from_slice(&self.target.0);
         out[24..26].copy_from_slice(&TARGET_LINK_LAYER_ADDRESS);
         out[26..].copy_from_slice(&self.mac);

@@ -83,6 +83,8 @@ pub struct Pending {
     vip_settled: Timestamp,
     /// The last HoldVip has succeeded and no ReleaseVip has followed.
     held: bool,
+    /// Why the last effect on the tunnel, and on the VIP, has failed.
+    failures: [Option<String>; 2],
 }
 
 impl Pending {
@@ -103,14 +105,25 @@ impl Pending {
             Effect::RaiseTunnel | Effect::LowerTunnel => {
                 self.tunnel = self.tunnel.saturating_sub(1);
                 self.tunnel_settled = done.at;
+                self.failures[0] = done.result.clone().err();
             }
             Effect::HoldVip | Effect::ReleaseVip => {
                 self.vip = self.vip.saturating_sub(1);
                 self.vip_settled = done.at;
+                self.failures[1] = done.result.clone().err();
                 self.held = self.vip == 0 && done.effect == Effect::HoldVip && done.result.is_ok();
             }
             Effect::TendTunnel { .. } => {}
         }
+    }
+
+    /// What is not as it was last asked for, because it is still under way or has failed.
+    #[must_use]
+    pub fn undone(&self) -> Vec<String> {
+        let under_way = [(self.tunnel, "the tunnel"), (self.vip, "the VIP")];
+        let under_way =
+            under_way.iter().filter(|(n, _)| *n > 0).map(|(_, what)| format!("{what}: no end yet"));
+        under_way.chain(self.failures.iter().flatten().cloned()).collect()
     }
 
     /// Whether what was read of the tunnel at `at` is others' doing.

@@ -89,7 +89,7 @@ impl Kernel {
         let source = self.origin.and_then(|o| o.source);
         let config = UplinkConfig {
             source: source.map_or(Address::UNSPECIFIED, Address::from),
-            vip: self.addresses.first().copied().unwrap_or_default(),
+            vip: self.speaks_from(),
             wireguard_port: self.wireguard_port,
             vrid: self.vrrp.id.number(),
             family: self.vrrp.family.version(),
@@ -113,6 +113,14 @@ impl Kernel {
 
     fn origin(&self) -> Result<Origin, String> {
         self.origin.ok_or_else(|| "the uplink is gone".to_owned())
+    }
+
+    /// Which VIP WireGuard speaks from: the first that clients beyond the segment can answer to.
+    fn speaks_from(&self) -> Address {
+        let link_local =
+            |a: &&Address| matches!(IpAddr::from(**a), IpAddr::V6(a) if a.is_unicast_link_local());
+        let global = self.addresses.iter().find(|a| !link_local(a));
+        global.or(self.addresses.first()).copied().unwrap_or_default()
     }
 
     /// Where adverts come from.

@@ -30,7 +30,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     block_on(async {
         let (mut node, serving) = start::start(config).await?;
         let result = node.run().await;
-        node.end().await;
+        let result = result.and(node.end().await);
         serving.abort();
         // Its socket goes with it; that it was aborted is no news.
         let _ = serving.await;

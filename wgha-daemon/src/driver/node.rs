@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{broadcast, mpsc},
@@ -27,6 +28,7 @@ use crate::{
         address,
         bpf::{Attachment, Programs, attach, events::Events},
         clock,
+        lock::UplinkLock,
         membership::Membership,
         wireguard::{self, Implementation, WireguardError},
     },
@@ -49,6 +51,8 @@ pub struct Node {
     pub programs: Programs,
     /// What is attached.
     pub attachment: Option<Attachment>,
+    /// No other daemon has this uplink.
+    pub lock: Option<UplinkLock>,
     /// Held for the group's multicast.
     pub membership: Option<Membership>,
     /// The ring.
@@ -86,9 +90,7 @@ impl Node {
         self.carrier.witness.ready();
         while !self.carrier.finished {
             if give_up.is_some_and(|at| tokio::time::Instant::now() >= at) {
-                anyhow::bail!(
-                    "teardown did not end within {TEARDOWN_TIMEOUT:?}: look at `ip addr` and `ip link`"
-                );
+                break; // what is undone is told in the end
             }
             if self.wait(&mut term, &mut interrupt, give_up).await {
                 give_up.get_or_insert_with(|| tokio::time::Instant::now() + TEARDOWN_TIMEOUT);
@@ -98,22 +100,23 @@ impl Node {
         Ok(())
     }
 
-    /// Takes the programs off, unless they are all that keeps WireGuard silent: a userspace
-    /// implementation goes on talking, to every endpoint it knows, while its link is set down.
-    pub async fn end(self) {
-        let talks_when_down = match wireguard::facts(&self.config.wireguard).await {
-            Ok(facts) => facts.implementation == Implementation::Userspace && facts.endpoints > 0,
-            Err(WireguardError::Silent(_)) => true,
-            Err(_) => false,
-        };
-        if let Some(attachment) = self.attachment.filter(|a| talks_when_down && a.is_pinned()) {
+    /// Takes the programs off, unless they are all that keeps this node silent: something could not be
+    /// undone, or a userspace WireGuard goes on talking, to every endpoint it knows, while its link is down.
+    ///
+    /// # Errors
+    /// What could not be undone.
+    pub async fn end(self) -> anyhow::Result<()> {
+        let undone = self.carrier.pending.undone();
+        let needed = !undone.is_empty() || talks_when_down(&self.config.wireguard).await;
+        if let Some(attachment) = self.attachment.filter(|a| needed && a.is_pinned()) {
             tracing::warn!(
-                "the programs stay on {}: {} may talk although it is down; `wgha detach` takes them off",
-                self.config.uplink.interface,
-                self.config.wireguard
+                "the programs stay on {}: without them this node might speak; `wgha detach` takes them off",
+                self.config.uplink.interface
             );
             attachment.leave();
         }
+        anyhow::ensure!(undone.is_empty(), "not everything could be undone: {}", undone.join("; "));
+        Ok(())
     }
 
     /// Waits for one thing to happen and deals with it; true: a stop was asked for.
@@ -227,6 +230,9 @@ impl Node {
         if self.attachment.as_ref().is_none_or(|a| a.link != link.index) {
             self.attachment = None;
             let uplink = &self.config.uplink;
+            self.lock = None;
+            let in_use = || format!("another daemon guards {}; stop it first", uplink.interface);
+            self.lock = Some(UplinkLock::take(link.index).with_context(in_use)?);
             let (interface, bpffs) = (uplink.interface.as_str(), self.config.paths.bpffs.as_path());
             let place = attach::Place { interface, link: link.index, bpffs };
             let attached = attach::attach(&mut self.programs, place, uplink.attach)?;
@@ -262,7 +268,11 @@ impl Node {
             return; // found in the middle of our own effect; looked at again after it
         }
         let before = tunnel_state(&self.tunnel);
-        self.tunnel = seen;
+        let known = std::mem::replace(&mut self.tunnel, seen);
+        if self.tunnel.silent && known.facts.is_some() {
+            // Busy, or stopped: it is believed to be as it was until it answers or its link is gone.
+            self.tunnel.facts = known.facts;
+        }
         let state = tunnel_state(&self.tunnel);
         if let Err(e) = self.carrier.datapath.set_wireguard_port(state.listen_port) {
             self.carrier.take(Input::MapFailed(e));
@@ -281,6 +291,14 @@ impl Node {
             Request::Status(reply) => drop(reply.send(snapshot::of(self))),
             Request::Events(reply) => drop(reply.send(self.carrier.witness.events())),
         }
+    }
+}
+
+async fn talks_when_down(wireguard: &str) -> bool {
+    match wireguard::facts(wireguard).await {
+        Ok(facts) => facts.implementation == Implementation::Userspace && facts.endpoints > 0,
+        Err(WireguardError::Silent(_)) => true,
+        Err(_) => false,
     }
 }
 

@@ -14,10 +14,11 @@ use crate::sys::{
     clock,
     link::{self, Link},
     netlink::{Changed, NetlinkError},
-    wireguard::{self, Facts},
+    wireguard::{self, Facts, WireguardError},
 };
 
-/// Kernel WireGuard tells nobody that its listen port was changed: it is looked at this often.
+/// What nobody tells is looked at this often: kernel WireGuard's listen port that was changed, what could
+/// not be looked at, or not be settled, the last time.
 const AUDIT: Duration = Duration::from_secs(10);
 
 /// An interface, as it was found.
@@ -51,6 +52,8 @@ pub struct TunnelSeen {
     pub went_down: bool,
     /// What WireGuard says, or why it says nothing.
     pub facts: Option<Result<Facts, String>>,
+    /// It does not answer, which says nothing about how it is.
+    pub silent: bool,
 }
 
 /// Why to look.
@@ -86,10 +89,12 @@ pub async fn tunnel(handle: &Handle, name: &str) -> Result<TunnelSeen, NetlinkEr
     let at = clock::now();
     let link = link::read(handle, name).await?;
     let facts = match link {
-        Some(_) => Some(wireguard::facts(name).await.map_err(|e| e.to_string())),
+        Some(_) => Some(wireguard::facts(name).await),
         None => None,
     };
-    Ok(TunnelSeen { at, link, went_down: false, facts })
+    let silent = matches!(facts, Some(Err(WireguardError::Silent(_))));
+    let facts = facts.map(|facts| facts.map_err(|e| e.to_string()));
+    Ok(TunnelSeen { at, link, went_down: false, facts, silent })
 }
 
 /// Watches the uplink until the driver has gone.
@@ -110,8 +115,14 @@ pub async fn watch_uplink(
             }
             Err(e) => tracing::warn!(interface = name, "cannot be looked at: {e}"),
         }
+        let audit = tokio::time::sleep(AUDIT);
+        tokio::pin!(audit);
         loop {
-            match looks.recv().await {
+            let look = tokio::select! {
+                () = &mut audit => break,
+                look = looks.recv() => look,
+            };
+            match look {
                 Ok(look) if !concerns(&look, &name, index) => {}
                 Err(broadcast::error::RecvError::Closed) => return,
                 Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => break,

@@ -43,7 +43,9 @@ fn problems(node: &Node) -> Vec<String> {
         let bpffs = node.config.paths.bpffs.display();
         problems.push(format!("the fence ends with the daemon's process: {bpffs} is not a writable bpffs"));
     }
-    if let Some(Err(e)) = &node.tunnel.facts {
+    if node.tunnel.silent {
+        problems.push(format!("{} does not answer: is its process stopped?", node.config.wireguard));
+    } else if let Some(Err(e)) = &node.tunnel.facts {
         problems.push(e.clone());
     }
     problems

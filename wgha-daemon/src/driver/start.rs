@@ -21,8 +21,10 @@ use crate::{
     proto::{Machine, Settings},
     status::{Notifier, Recorder, Wakeups, control},
     sys::{
-        bpf::{Programs, attach, events},
-        check, clock, netlink,
+        bpf::{Attachment, Programs, attach, events},
+        check, clock, link,
+        lock::UplinkLock,
+        netlink,
         packet_socket::PacketSocket,
         tunnel::Tunnel,
         udp_watch,
@@ -39,9 +41,6 @@ pub async fn start(config: Config) -> anyhow::Result<(Node, JoinHandle<()>)> {
     let server = control::Server::bind(&config.paths.socket)?;
     let looks = watch_kernel()?;
 
-    let mut worker = worker(&config, connect()?);
-    clear_away(&mut worker).await?;
-
     let (mut programs, maps, ring) = Programs::load()?;
     let mut datapath = Kernel::new(maps, PacketSocket::open().context("packet socket")?, config.vrrp.clone());
     datapath.guard().map_err(anyhow::Error::msg)?;
@@ -51,7 +50,6 @@ pub async fn start(config: Config) -> anyhow::Result<(Node, JoinHandle<()>)> {
 
     let (effects, asked) = mpsc::unbounded_channel();
     let (done_tx, done) = mpsc::unbounded_channel::<Done>();
-    tokio::spawn(worker.run(asked, done_tx));
     let recorder = Recorder::new(clock::now(), SystemTime::now());
     let (asking, requests) = mpsc::channel(16);
     let followers = recorder.followers();
@@ -68,6 +66,7 @@ pub async fn start(config: Config) -> anyhow::Result<(Node, JoinHandle<()>)> {
         carrier,
         programs,
         attachment: None,
+        lock: None,
         membership: None,
         events: events::Events::new(ring)?,
         done,
@@ -81,7 +80,16 @@ pub async fn start(config: Config) -> anyhow::Result<(Node, JoinHandle<()>)> {
         started: clock::now(),
         config,
     };
-    look_first(&mut node, &connect()?).await?;
+    // The fence first: it is closed, and in the place of the one that a killed daemon has left.
+    let handle = connect()?;
+    look_first(&mut node, &handle).await?;
+    let mut worker = worker(&node.config, connect()?);
+    if let Err(e) = clear_away(&mut worker).await {
+        node.attachment.take().into_iter().for_each(Attachment::leave);
+        return Err(e);
+    }
+    look_first(&mut node, &handle).await?;
+    tokio::spawn(worker.run(asked, done_tx));
     let (uplink, tunnel) = (node.config.uplink.interface.clone(), node.config.wireguard.clone());
     tokio::spawn(observe::watch_uplink(connect()?, uplink, looks.subscribe(), found.clone()));
     tokio::spawn(observe::watch_tunnel(connect()?, tunnel, looks.subscribe(), found));
@@ -140,8 +148,7 @@ fn worker(config: &Config, handle: rtnetlink::Handle) -> Worker {
     }
 }
 
-/// A killed daemon leaves wg1 up, the VIP held and its programs attached. The programs keep both silent
-/// until ours have taken their place.
+/// A killed daemon leaves wg1 up and the VIP held.
 async fn clear_away(worker: &mut Worker) -> anyhow::Result<()> {
     worker.carry_out(Effect::LowerTunnel).await?;
     worker.carry_out(Effect::ReleaseVip).await?;
@@ -154,7 +161,11 @@ async fn clear_away(worker: &mut Worker) -> anyhow::Result<()> {
 /// A daemon is running, or something cannot be removed.
 pub async fn detach(config: &Config) -> anyhow::Result<()> {
     let _server = control::Server::bind(&config.paths.socket)?;
-    clear_away(&mut worker(config, connect()?)).await?;
+    let handle = connect()?;
+    let uplink = link::read(&handle, &config.uplink.interface).await?;
+    let in_use = || format!("a daemon guards {}; stop it first", config.uplink.interface);
+    let _lock = uplink.map(|l| UplinkLock::take(l.index)).transpose().with_context(in_use)?;
+    clear_away(&mut worker(config, handle)).await?;
     attach::remove_clsact(&config.uplink.interface);
     attach::remove_leftovers(&config.paths.bpffs, &[])?;
     Ok(())

@@ -13,7 +13,7 @@ use super::{
     bpf::{Programs, attach},
     link, netlink,
     report::Report,
-    wireguard::{self, Facts, WireguardError},
+    wireguard::{self, Facts},
 };
 use crate::config::{Config, VirtualAddress};
 
@@ -152,7 +152,7 @@ async fn tunnel(name: &str, report: &mut Report) {
             report.ok(what, format!("{}, listen port {port}, {peers} peer(s)", implementation.name()));
         }
         Ok(Facts { listen_port: None, .. }) => report.note(what, "has no listen port yet"),
-        Err(e @ WireguardError::Silent(_)) => report.note(what, e.to_string()),
+        // One that does not answer is a problem too: without its port the fence would not know what to guard.
         Err(e) => report.problem(what, e.to_string()),
     }
 }

@@ -6,6 +6,7 @@ pub mod bpf;
 pub mod check;
 pub mod clock;
 pub mod link;
+pub mod lock;
 pub mod membership;
 pub mod netlink;
 pub mod packet_socket;

@@ -5,6 +5,9 @@ use std::io;
 use socket2::{Domain, SockAddr, Socket, Type};
 use wgha_common::IfIndex;
 
+/// linux/pkt_sched.h
+const CONTROL: u32 = 7;
+
 /// An AF_PACKET socket that only sends: adverts and neighbour advertisements leave through it, by way
 /// of TC egress, where they are stamped and fenced.
 #[derive(Debug)]
@@ -16,7 +19,10 @@ impl PacketSocket {
     /// # Errors
     /// EPERM without CAP_NET_RAW.
     pub fn open() -> io::Result<Self> {
-        Socket::new(Domain::PACKET, Type::RAW, None).map(Self)
+        let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
+        // TC_PRIO_CONTROL: adverts do not queue behind bulk traffic.
+        socket.set_priority(CONTROL)?;
+        Ok(Self(socket))
     }
 
     /// Sends one whole Ethernet frame.

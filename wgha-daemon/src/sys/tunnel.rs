@@ -125,16 +125,31 @@ impl Tunnel {
         for lost in r.addresses.iter().filter(|a| !there.iter().any(|t| same_address(t, a))) {
             self.put_back_address(lost).await?;
         }
+        self.put_back_routes(r, index).await
+    }
+
+    /// In passes, as one route may lead through another. One that cannot be put back is no reason not to
+    /// serve the others.
+    async fn put_back_routes(&self, r: &Remembered, index: IfIndex) -> Result<(), NetlinkError> {
         let there = self.routes(index).await?;
-        for lost in r.routes.iter().filter(|lost| !there.contains(lost)) {
-            match self.handle.route().add(lost.clone()).replace().execute().await {
-                Err(e) if is_errno(&e, libc::EEXIST) => {}
-                other => {
-                    other.map_err(NetlinkError::refused(format!("putting a route of {} back", self.name)))?
+        let mut lost: Vec<_> = r.routes.iter().filter(|route| !there.contains(route)).collect();
+        loop {
+            let mut refused = Vec::new();
+            for route in &lost {
+                match self.handle.route().add((*route).clone()).replace().execute().await {
+                    Err(e) if !is_errno(&e, libc::EEXIST) => refused.push((*route, e)),
+                    _ => {}
                 }
             }
+            if refused.is_empty() || refused.len() == lost.len() {
+                for (_, e) in refused {
+                    let e = NetlinkError::refused(format!("putting a route of {} back", self.name))(e);
+                    tracing::warn!("{e}");
+                }
+                return Ok(());
+            }
+            lost = refused.into_iter().map(|(route, _)| route).collect();
         }
-        Ok(())
     }
 
     async fn put_back_address(&self, lost: &AddressMessage) -> Result<(), NetlinkError> {

@@ -29,7 +29,15 @@ pub fn watch() -> io::Result<mpsc::UnboundedReceiver<u16>> {
     let (tx, rx) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         // Ends with the receiver, or with the socket: then only link notifications and the audit are left.
-        while let Ok((message, _)) = socket.recv_from_full().await {
+        loop {
+            let message = match socket.recv_from_full().await {
+                Ok((message, _)) => message,
+                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => continue, // a burst; the audit sees to it
+                Err(e) => {
+                    tracing::warn!("a lost listen port is noticed by looking every 10 s only: {e}");
+                    return;
+                }
+            };
             if let Some(port) = message.get(SOURCE_PORT..SOURCE_PORT + 2)
                 && tx.send(u16::from_be_bytes([port[0], port[1]])).is_err()
             {

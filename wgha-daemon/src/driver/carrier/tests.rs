@@ -198,6 +198,21 @@ fn what_is_seen_during_an_effect_or_before_its_end_is_not_others_doing() {
 }
 
 #[test]
+fn what_is_undone_is_told_until_it_is_done() {
+    let at = Timestamp::from_nanos(1);
+    let mut pending = Pending::default();
+    pending.asked(Effect::LowerTunnel);
+    pending.asked(Effect::ReleaseVip);
+    assert_eq!(pending.undone(), ["the tunnel: no end yet", "the VIP: no end yet"]);
+    pending.ended(&Done { effect: Effect::LowerTunnel, result: Ok(()), at });
+    pending.ended(&Done { effect: Effect::ReleaseVip, result: Err("refused".to_owned()), at });
+    assert_eq!(pending.undone(), ["refused"]);
+    pending.asked(Effect::ReleaseVip);
+    pending.ended(&Done { effect: Effect::ReleaseVip, result: Ok(()), at });
+    assert_eq!(pending.undone(), [""; 0]);
+}
+
+#[test]
 fn vips_are_expected_only_after_they_were_held_and_until_they_are_released() {
     let at = Timestamp::from_nanos;
     let mut pending = Pending::default();

@@ -19,7 +19,7 @@ const MODE: u32 = 0o660;
 #[derive(Debug, Error)]
 pub enum BindError {
     /// Another daemon uses it.
-    #[error("{}: another daemon answers here; stop it, or set another [paths] socket", .0.display())]
+    #[error("{}: another daemon answers here; stop it first", .0.display())]
     InUse(PathBuf),
     /// There is something that wgha did not make.
     #[error("{}: not a socket; move it away, or set another [paths] socket", .0.display())]

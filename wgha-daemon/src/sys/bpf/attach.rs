@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -17,8 +18,12 @@ use wgha_common::IfIndex;
 use super::load::{BpfError, EGRESS, INGRESS, Programs};
 use crate::config::Attach;
 
-/// What the names of our pins begin with.
-const PIN_PREFIX: &str = "link_";
+/// What the names of our pins begin with: they name the network namespace too, as several may share one
+/// bpffs, and an interface's index is unique in its own only.
+fn pin_prefix() -> String {
+    let namespace = fs::metadata("/proc/self/ns/net").map_or(0, |ns| ns.ino());
+    format!("link_{namespace}_")
+}
 
 /// linux/magic.h
 const BPF_FS_MAGIC: FsType = FsType(0xcafe_4a11);
@@ -104,6 +109,9 @@ impl Attachment {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            return; // the fence must outlive what nobody has foreseen
+        }
         for hold in &self.holds {
             if let Hold::Pinned(_, pin) = hold
                 && let Err(e) = remove(pin)
@@ -120,8 +128,9 @@ impl Drop for Attachment {
 /// [`BpfError::Pin`].
 pub fn remove_leftovers(bpffs: &Path, except: &[&Path]) -> Result<(), BpfError> {
     let Ok(entries) = fs::read_dir(bpffs) else { return Ok(()) };
+    let prefix = pin_prefix();
     for pin in entries.filter_map(Result::ok).map(|e| e.path()) {
-        let is_ours = pin.file_name().is_some_and(|n| n.to_string_lossy().starts_with(PIN_PREFIX));
+        let is_ours = pin.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&prefix));
         if is_ours && !except.contains(&pin.as_path()) {
             remove(&pin)?;
         }
@@ -158,7 +167,7 @@ pub struct Place<'a> {
 impl Place<'_> {
     /// The pin of one hook. It names the interface: a link is taken over only where it belongs.
     fn pin(&self, hook: &str) -> PathBuf {
-        self.bpffs.join(format!("{PIN_PREFIX}{hook}_{}", self.link))
+        self.bpffs.join(format!("{}{hook}_{}", pin_prefix(), self.link))
     }
 
     /// The link that an earlier daemon has left there.
@@ -320,6 +329,6 @@ pub fn on_bpffs(path: &Path) -> io::Result<()> {
     if statfs(path)?.filesystem_type() == BPF_FS_MAGIC {
         Ok(())
     } else {
-        Err(io::Error::other("not on a bpffs (mount -t bpf bpf /sys/fs/bpf)"))
+        Err(io::Error::other("not on a bpffs: is it mounted there?"))
     }
 }
