@@ -7,7 +7,8 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use wgha_tests::privilege;
 
 use crate::run;
 
@@ -101,6 +102,18 @@ impl Tool {
             tool => run::find(tool.command()).is_some(),
         }
     }
+}
+
+/// Asks, before anything is built, whether we may make network namespaces.
+///
+/// # Errors
+/// We may not.
+pub fn ensure_root() -> Result<()> {
+    ensure!(
+        privilege::is_root(),
+        "network namespaces need root: run it as root, or with `sudo -E env PATH=$PATH cargo xtask …`"
+    );
+    Ok(())
 }
 
 /// Installs those of `tools` that are missing.
