@@ -150,11 +150,17 @@ fn with_daemon(name: &str, snapshot: Snapshot, events: u64, during: impl FnOnce(
 
 #[test]
 fn status_exits_with_the_health_of_the_node() {
-    let troubled = Snapshot { problems: vec!["eno1 has no carrier".into()], ..example::active() };
+    let troubled =
+        Snapshot { problems: vec!["the VIP could not be announced: no".into()], ..example::active() };
     for (name, snapshot, code, second_line) in [
         ("active", example::active(), 0, "because: preempted fe80::4, which has a lower priority"),
         ("backup", example::backup(), 0, "because: fe80::3 claims the role with priority 100"),
-        ("fault", example::fault(), 1, "because: eno1 has no carrier"),
+        (
+            "fault",
+            example::fault(),
+            1,
+            "because: the uplink is down or has no carrier; the WireGuard interface does not exist",
+        ),
         ("troubled", troubled, 1, "because: preempted fe80::4, which has a lower priority"),
     ] {
         with_daemon(name, snapshot.clone(), 0, |folder| {

@@ -89,10 +89,15 @@ fn seed() -> Config {
 }
 
 #[test]
-fn the_shipped_example_is_the_seed() {
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/wgha.toml");
+fn the_shipped_example_is_the_seed_with_the_bpffs_of_the_unit() {
+    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging");
+    let example = packaging.join("wgha.toml");
     let config = Config::load(&example).unwrap();
-    assert_eq!(config, Config { file: example, ..seed() });
+    let paths = Paths { bpffs: "/run/wgha/bpf/wgha".into(), ..seed().paths };
+    assert_eq!(config, Config { file: example, paths, ..seed() });
+    let mount = fs::read_to_string(packaging.join("run-wgha-bpf.mount")).unwrap();
+    let mounted = mount.lines().find_map(|line| line.strip_prefix("Where=")).unwrap();
+    assert_eq!(config.paths.bpffs.parent(), Some(Path::new(mounted)));
 }
 
 #[test]

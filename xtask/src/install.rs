@@ -7,7 +7,8 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use wgha_tests::privilege;
 
 use crate::run;
 
@@ -103,6 +104,18 @@ impl Tool {
     }
 }
 
+/// Asks, before anything is built, whether we may make network namespaces.
+///
+/// # Errors
+/// We may not.
+pub fn ensure_root() -> Result<()> {
+    ensure!(
+        privilege::is_root(),
+        "network namespaces need root: run it as root, or with `sudo -E env PATH=$PATH cargo xtask …`"
+    );
+    Ok(())
+}
+
 /// Installs those of `tools` that are missing.
 ///
 /// # Errors
@@ -121,6 +134,30 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
     }
 }
 
+/// Whether apt knows a package. Its lists may be empty until they are fetched.
+///
+/// # Errors
+/// As [`apt`], when they have to be fetched and cannot be.
+pub fn apt_has(package: &str) -> Result<bool> {
+    let known = || {
+        let policy = run::output(Command::new("apt-cache").args(["policy", package]).env("LC_ALL", "C"));
+        policy.is_ok_and(|said| has_candidate(&said))
+    };
+    if known() {
+        return Ok(true);
+    }
+    if privilege::is_root() {
+        update()?;
+    }
+    Ok(known())
+}
+
+/// Reads `apt-cache policy`, which says nothing about what it has never heard of.
+fn has_candidate(policy: &str) -> bool {
+    let candidate = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate:"));
+    candidate.is_some_and(|version| version.trim() != "(none)")
+}
+
 /// Installs Debian packages.
 ///
 /// # Errors
@@ -132,14 +169,19 @@ pub fn apt(packages: &[&str]) -> Result<()> {
     if run::find("apt-get").is_none() {
         bail!("missing, and this is not Debian: {}", packages.join(", "));
     }
-    if !is_root() {
+    if !privilege::is_root() {
         bail!("missing: {}\nTo install, as root: {}", packages.join(", "), run::typed(&command));
     }
+    update()?;
+    with_progress(&format!("{} (apt-get install)", packages.join(", ")), &mut command)
+}
+
+/// Fetches the package lists, the first time that it is called.
+fn update() -> Result<()> {
     static UPDATE: Once = Once::new();
     let mut updated = Ok(());
     UPDATE.call_once(|| updated = with_progress("package lists (apt-get update)", apt_get().arg("update")));
-    updated?;
-    with_progress(&format!("{} (apt-get install)", packages.join(", ")), &mut command)
+    updated
 }
 
 fn apt_get() -> Command {
@@ -185,14 +227,23 @@ fn is_progress(line: &str) -> bool {
     )
 }
 
-/// Whether we may install and make namespaces.
-pub fn is_root() -> bool {
-    run::output(Command::new("id").arg("-u")).is_ok_and(|uid| uid.trim() == "0")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_package_is_there_when_it_has_a_candidate() {
+        for (said, has) in [
+            (
+                "rustc-web:\n  Installed: (none)\n  Candidate: 1.78.0+dfsg1-2~deb12u3\n  Version table:\n",
+                true,
+            ),
+            ("rustc-web:\n  Installed: (none)\n  Candidate: (none)\n  Version table:\n", false),
+            ("", false),
+        ] {
+            assert_eq!(has_candidate(said), has, "{said}");
+        }
+    }
 
     #[test]
     fn progress_is_told_from_chatter() {

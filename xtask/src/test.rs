@@ -22,8 +22,9 @@ pub struct Args {
 /// Builds and runs them.
 ///
 /// # Errors
-/// A stage has failed.
+/// We are not root, or a stage has failed.
 pub fn run(args: Args) -> Result<()> {
+    install::ensure_root()?;
     let mut stages = Stages::default();
     stages.step("tools", || install::ensure(Tool::ALL));
     let object = stages.step("kernel half", build_ebpf::build);

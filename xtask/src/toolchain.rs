@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::{
     install,
@@ -20,8 +20,14 @@ use crate::{
 pub const TARGET: &str = "bpfel-unknown-none";
 /// Debian's compiler.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+/// What brings it, with its `core` for BPF.
+const DEBIAN_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 /// The linker that this is tested with.
 const LINKER_VERSION: &str = "0.13.0";
+/// The other way, which needs no root and no Debian.
+const BY_RUSTUP: &str = "With rustup:
+  rustup toolchain install nightly --component rust-src
+  cargo install bpf-linker";
 
 /// A compiler.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,12 +55,11 @@ impl Compiler {
         if let Some(compiler) = Self::find() {
             return Ok(compiler);
         }
-        if run::find("apt-get").is_none() {
-            bail!(
-                "no Rust compiler for BPF. To install one:\n  rustup toolchain install nightly --component rust-src"
-            );
+        if run::find("apt-get").is_none() || !install::apt_has(DEBIAN_PACKAGES[0])? {
+            bail!("no Rust compiler for BPF, and apt has no {} to install. {BY_RUSTUP}", DEBIAN_PACKAGES[0]);
         }
-        install::apt(&["rustc-web", "libstd-rust-web-dev-bpf"])?;
+        install::apt(&DEBIAN_PACKAGES)
+            .map_err(|e| anyhow!("no Rust compiler for BPF. {e:#}\n{BY_RUSTUP}"))?;
         Self::find()
             .context("rustc-web and libstd-rust-web-dev-bpf are installed, but there is no core for BPF")
     }
@@ -151,17 +156,37 @@ pub struct Linker {
 }
 
 impl Linker {
-    /// The one that is there, or else one that is built now.
+    /// The one that is there, or else one that is built now. With Debian's compiler an older one than
+    /// [`LINKER_VERSION`] is replaced: it may have another LLVM, or lack a flag of ours.
     ///
     /// # Errors
     /// It cannot be built here; the error has the command to type.
     pub fn find_or_install(compiler: &Compiler) -> Result<Self> {
-        if let Some(path) = run::find("bpf-linker") {
-            return Ok(Self { path });
+        let Some(path) = run::find("bpf-linker") else {
+            return Self::install(compiler);
+        };
+        let linker = Self { path };
+        if *compiler == Compiler::Nightly {
+            return Ok(linker);
         }
+        let said = linker.version()?;
+        if !is_older(&said, LINKER_VERSION) {
+            return Ok(linker);
+        }
+        eprintln!("{} is {said}, older than {LINKER_VERSION}: it is replaced", linker.path.display());
+        let linker = Self::install(compiler)?;
+        let said = linker.version()?;
+        if is_older(&said, LINKER_VERSION) {
+            let path = linker.path.display();
+            bail!("{path} is still {said} and hides bpf-linker {LINKER_VERSION}, just installed: remove it");
+        }
+        Ok(linker)
+    }
+
+    fn install(compiler: &Compiler) -> Result<Self> {
         let mut command = run::cargo();
-        // It is built for the host, by the host's compiler.
-        command.args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked"]);
+        // It is built for the host, by the host's compiler. --force: another version may be there.
+        command.args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--force"]);
         if *compiler == Compiler::Debian {
             let llvm = compiler.llvm()?;
             let library = format!("llvm-{llvm}-dev");
@@ -186,5 +211,44 @@ impl Linker {
     /// It does not run.
     pub fn version(&self) -> Result<String> {
         output(Command::new(&self.path).arg("--version")).map(|said| said.trim().to_owned())
+    }
+}
+
+/// Whether a program that says `bpf-linker 0.9.15` is older than `wanted`. One that says something else is not known to be.
+fn is_older(said: &str, wanted: &str) -> bool {
+    let said = said.split_whitespace().find_map(numbers);
+    said.zip(numbers(wanted)).is_some_and(|(said, wanted)| said < wanted)
+}
+
+/// `0.13.0` or `0.13.0-rc1`: its three numbers.
+fn numbers(version: &str) -> Option<[u32; 3]> {
+    let release = version.split(['-', '+']).next()?;
+    let parts: Vec<u32> = release.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    parts.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        for (said, older) in [
+            ("bpf-linker 0.13.0", false),
+            ("bpf-linker 0.9.15", true),
+            ("bpf-linker 0.12.99", true),
+            ("bpf-linker 0.13.1", false),
+            ("bpf-linker 0.14.0-rc1", false),
+            ("bpf-linker 1.0.0", false),
+            ("bpf-linker", false),
+            ("bpf-linker of the house", false),
+        ] {
+            assert_eq!(is_older(said, "0.13.0"), older, "{said}");
+        }
+    }
+
+    #[test]
+    fn the_wanted_version_is_one() {
+        assert!(numbers(LINKER_VERSION).is_some());
     }
 }

@@ -24,7 +24,7 @@ pub use problem::{ConfigError, Problem};
 pub const DEFAULT_FILE: &str = "/etc/wgha/wgha.toml";
 /// Where the control socket is, unless `[paths] socket` or `--socket` say otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/wgha/wgha.sock";
-/// Where programs and maps are pinned, unless `[paths] bpffs` says otherwise.
+/// Where the links of the programs are pinned, unless `[paths] bpffs` says otherwise.
 pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf/wgha";
 /// `[vrrp] advert_interval` when it is not written.
 pub const DEFAULT_ADVERT_INTERVAL: Centiseconds = match Centiseconds::new(10) {
@@ -177,7 +177,7 @@ impl Default for Detect {
 /// `[paths]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
-    /// The folder on a bpffs in which programs and maps are pinned.
+    /// The folder on a bpffs in which the links of the programs are pinned.
     pub bpffs: PathBuf,
     /// The control socket.
     pub socket: PathBuf,

@@ -52,7 +52,7 @@ pub(super) fn active() -> Snapshot {
     }
 }
 
-/// B, which hears A.
+/// B, which served until A came back.
 pub(super) fn backup() -> Snapshot {
     let mut s = active();
     s.role = "backup".into();
@@ -64,9 +64,7 @@ pub(super) fn backup() -> Snapshot {
     s.uplink.source = Some(address("fe80::4"));
     s.uplink.ingress = "tc (clsact)".into();
     s.uplink.egress = "clsact".into();
-    s.uplink.pinned = false;
     s.wireguard.up = false;
-    s.wireguard.traffic = BTreeMap::new();
     s.lease = LeaseStatus { epoch: 2, serving: false, remaining_ms: None };
     s.routers = vec![heard("fe80::3", 43.2, 100, 124)];
     s.counters =
@@ -74,20 +72,19 @@ pub(super) fn backup() -> Snapshot {
     s
 }
 
-/// B, from which the uplink was pulled.
+/// B, whose uplink was set down, and then its WireGuard interface deleted.
 pub(super) fn fault() -> Snapshot {
     let mut s = backup();
     s.role = "fault".into();
     s.role_since_s = 0.512;
-    s.reason = "eno1 has no carrier".into();
-    s.problems = vec!["eno1 has no carrier".into(), "wg1 is not there".into()];
-    s.vrrp.active_router = None;
+    let faults = ["the uplink is down or has no carrier", "the WireGuard interface does not exist"];
+    s.reason = faults.join("; ");
+    s.problems = faults.map(String::from).into();
     s.uplink.running = false;
     s.uplink.source = None;
     s.wireguard.present = false;
-    s.lease = LeaseStatus { epoch: 0, serving: false, remaining_ms: None };
-    s.routers = vec![];
-    s.counters = counters(&[("advert_bad_checksum", 4), ("ring_full", 1)]);
+    s.routers = vec![heard("fe80::3", 3_240.0, 100, 92)];
+    s.counters = counters(&[("advert_valid", 92), ("advert_bad_checksum", 4), ("ring_full", 1)]);
     s
 }
 

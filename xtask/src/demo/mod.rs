@@ -11,8 +11,8 @@ mod words;
 
 use std::{fs, path::PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use wgha_tests::{interrupt, privilege};
+use anyhow::{Context, Result, bail};
+use wgha_tests::interrupt;
 
 use self::{recording::Recording, stage::Stage};
 use crate::install::{self, Tool};
@@ -42,7 +42,7 @@ pub struct Args {
 /// # Errors
 /// What could not be built or set up; after that, that the tunnel did not answer from the server that it should.
 pub fn run(args: Args) -> Result<()> {
-    ensure!(privilege::is_root(), "network namespaces need root: run it as root, or with sudo");
+    install::ensure_root()?;
     install::ensure(&tools())?;
     build::daemon(args.debug)?;
     interrupt::install()?;
