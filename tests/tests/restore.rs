@@ -1,12 +1,13 @@
 //! wgha gives back what it takes: the tunnel's addresses and routes, and after a stop the machine as it was.
 #![expect(clippy::unwrap_used, reason = "tests panic")]
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use aya::programs::{SchedClassifier, tc::TcAttachType};
 use wgha_tests::{
     AFTER_WIREGUARD, Capture, Namespace, Node, Pair, Plan, SOON, Server, Settings,
     Which::{self, A, B},
+    clock::observe_for,
     may_run, monotonic_ns,
     node::{CONFIG, run_wgha},
     wait_until,
@@ -34,6 +35,25 @@ fn addresses_and_routes_of_the_tunnel_survive_failover_and_failback() {
         wait_until("address and route to be back", SOON, || Ok(has_extras(a))).unwrap();
         assert!(a.tunnel.has_address(pair.topology.plan.tunnel_server));
     }
+}
+
+/// wg-quick sets the link up, and then adds routes.
+#[test]
+fn whoever_sets_wg1_up_on_a_backup_can_finish() {
+    if !may_run() {
+        return;
+    }
+    let pair = Pair::ipv6().unwrap();
+    let b = &pair.topology.b;
+    wait_until("B's tunnel to be lowered", SOON, || Ok(!b.tunnel.is_up())).unwrap();
+    b.tunnel.set(true).unwrap();
+    observe_for(Duration::from_secs(1)).unwrap();
+    b.namespace.ip(&format!("address add {ADDRESS}/128 dev wg1 nodad")).unwrap();
+    b.namespace.ip(&format!("route add {ROUTE} dev wg1 metric 77")).unwrap();
+    wait_until("B's tunnel to be lowered again", SOON, || Ok(!b.tunnel.is_up())).unwrap();
+    pair.topology.unplug(A).unwrap();
+    pair.b.wait_role("active", SOON).unwrap();
+    wait_until("address and route to be back", SOON, || Ok(has_extras(b))).unwrap();
 }
 
 fn has_extras(server: &Server) -> bool {
