@@ -69,8 +69,8 @@ pub struct Event {
 
 /// When an [`EventKind`] last rang, so that a flood wakes the daemon once in [`crate::abi::RING_PAUSE_NANOS`]. Writer: kernel.
 ///
-/// Only kinds that a stranger can repeat at will are paused: `Rival` and `Malformed`. The others
-/// change what `ROUTERS` holds.
+/// Only `Rival` and `Malformed` are paused. The others change what `ROUTERS` holds; the daemon reads a
+/// bounded number of them at a time.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rung {

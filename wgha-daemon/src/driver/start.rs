@@ -12,14 +12,17 @@ use super::{
     carrier::{Carrier, Pending},
     kernel::Kernel,
     node::Node,
-    observe::{self, Look, Seen},
+    observe::{self, Look, Seen, TunnelSeen, UplinkSeen},
     witness::Recording,
     worker::{Done, Effect, Worker},
 };
 use crate::{
     config::Config,
     proto::{Machine, Settings},
-    status::{Notifier, Recorder, Wakeups, control},
+    status::{
+        Event, Notifier, Recorder, Wakeups,
+        control::{self, Request},
+    },
     sys::{
         bpf::{Attachment, Programs, attach, events},
         check, clock, link,
@@ -31,56 +34,17 @@ use crate::{
     },
 };
 
-/// Checks the system, clears away what a killed daemon has left, and makes the node ready.
+/// Checks the system, closes the fence, clears away what a killed daemon has left, and makes the node ready.
 ///
 /// # Errors
 /// Whatever is in the way, in a sentence.
 pub async fn start(config: Config) -> anyhow::Result<(Node, JoinHandle<()>)> {
     refuse_what_cannot_work(&config).await?;
-    // The socket is also the lock: while another daemon answers on it, nothing is touched.
     let server = control::Server::bind(&config.paths.socket)?;
     let looks = watch_kernel()?;
+    let (mut node, ends) = assemble(config, looks.clone())?;
 
-    let (mut programs, maps, ring) = Programs::load()?;
-    let mut datapath = Kernel::new(maps, PacketSocket::open().context("packet socket")?, config.vrrp.clone());
-    datapath.guard().map_err(anyhow::Error::msg)?;
-    if let Some(logger) = programs.logger() {
-        tokio::spawn(events::forward_logs(logger));
-    }
-
-    let (effects, asked) = mpsc::unbounded_channel();
-    let (done_tx, done) = mpsc::unbounded_channel::<Done>();
-    let recorder = Recorder::new(clock::now(), SystemTime::now());
-    let (asking, requests) = mpsc::channel(16);
-    let followers = recorder.followers();
-    let carrier = Carrier {
-        machine: Machine::new(settings(&config)),
-        datapath,
-        witness: Recording::new(recorder, Notifier::from_env()),
-        effects,
-        pending: Pending::default(),
-        finished: false,
-    };
-    let (found, seen) = mpsc::unbounded_channel::<Seen>();
-    let mut node = Node {
-        carrier,
-        programs,
-        attachment: None,
-        lock: None,
-        membership: None,
-        events: events::Events::new(ring)?,
-        done,
-        seen,
-        looks: looks.clone(),
-        requests,
-        uplink: Default::default(),
-        tunnel: Default::default(),
-        tunnel_untold: false,
-        wakeups: Wakeups::default(),
-        started: clock::now(),
-        config,
-    };
-    // The fence first: it is closed, and in the place of the one that a killed daemon has left.
+    // The fence first: it is closed, and takes the place of the one that a killed daemon has left.
     let handle = connect()?;
     look_first(&mut node, &handle).await?;
     let mut worker = worker(&node.config, connect()?);
@@ -89,11 +53,64 @@ pub async fn start(config: Config) -> anyhow::Result<(Node, JoinHandle<()>)> {
         return Err(e);
     }
     look_first(&mut node, &handle).await?;
-    tokio::spawn(worker.run(asked, done_tx));
+
+    tokio::spawn(worker.run(ends.asked, ends.done));
     let (uplink, tunnel) = (node.config.uplink.interface.clone(), node.config.wireguard.clone());
-    tokio::spawn(observe::watch_uplink(connect()?, uplink, looks.subscribe(), found.clone()));
-    tokio::spawn(observe::watch_tunnel(connect()?, tunnel, looks.subscribe(), found));
-    Ok((node, tokio::spawn(server.serve(asking, followers))))
+    tokio::spawn(observe::watch_uplink(connect()?, uplink, looks.subscribe(), ends.found.clone()));
+    tokio::spawn(observe::watch_tunnel(connect()?, tunnel, looks.subscribe(), ends.found));
+    Ok((node, tokio::spawn(server.serve(ends.asking, ends.followers))))
+}
+
+/// The far ends of a node's channels: what its helpers hold.
+struct Ends {
+    asked: mpsc::UnboundedReceiver<Effect>,
+    done: mpsc::UnboundedSender<Done>,
+    found: mpsc::UnboundedSender<Seen>,
+    asking: mpsc::Sender<Request>,
+    followers: broadcast::Sender<Event>,
+}
+
+/// Loads the kernel half and tells it what to guard; nothing is attached yet.
+fn assemble(config: Config, looks: broadcast::Sender<Look>) -> anyhow::Result<(Node, Ends)> {
+    let (mut programs, maps, ring) = Programs::load()?;
+    let mut datapath = Kernel::new(maps, PacketSocket::open().context("packet socket")?, config.vrrp.clone());
+    datapath.guard().map_err(anyhow::Error::msg)?;
+    if let Some(logger) = programs.logger() {
+        tokio::spawn(events::forward_logs(logger));
+    }
+    let (effects, asked) = mpsc::unbounded_channel();
+    let (done, ended) = mpsc::unbounded_channel();
+    let (found, seen) = mpsc::unbounded_channel();
+    let (asking, requests) = mpsc::channel(16);
+    let recorder = Recorder::new(clock::now(), SystemTime::now());
+    let ends = Ends { asked, done, found, asking, followers: recorder.followers() };
+    let carrier = Carrier {
+        machine: Machine::new(settings(&config)),
+        datapath,
+        witness: Recording::new(recorder, Notifier::from_env()),
+        effects,
+        pending: Pending::default(),
+        finished: false,
+    };
+    let node = Node {
+        carrier,
+        programs,
+        attachment: None,
+        lock: None,
+        membership: None,
+        events: events::Events::new(ring)?,
+        done: ended,
+        seen,
+        looks,
+        requests,
+        uplink: UplinkSeen::default(),
+        tunnel: TunnelSeen::default(),
+        tunnel_untold: false,
+        wakeups: Wakeups::default(),
+        started: clock::now(),
+        config,
+    };
+    Ok((node, ends))
 }
 
 /// A connection for one task: the kernel refuses a second dump on a socket while one is under way (EBUSY).
