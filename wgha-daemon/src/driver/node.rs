@@ -69,6 +69,8 @@ pub struct Node {
     pub uplink: UplinkSeen,
     /// The WireGuard interface, as it was last found.
     pub tunnel: TunnelSeen,
+    /// It was said to have gone down in what was found and not judged.
+    pub tunnel_went_down: bool,
     /// An effect on the tunnel has ended and the machine has not heard since how it stands.
     pub tunnel_untold: bool,
     /// How often the loop woke up.
@@ -263,8 +265,10 @@ impl Node {
     }
 
     /// What was found of the WireGuard interface, before and after the start.
-    pub fn tunnel_found(&mut self, seen: TunnelSeen) {
+    pub fn tunnel_found(&mut self, mut seen: TunnelSeen) {
+        seen.went_down |= std::mem::take(&mut self.tunnel_went_down);
         if !self.carrier.pending.tunnel_settled(seen.at) {
+            self.tunnel_went_down = seen.went_down;
             return; // found in the middle of our own effect; looked at again after it
         }
         let before = tunnel_state(&self.tunnel);

@@ -104,29 +104,19 @@ pub async fn watch_uplink(
     mut looks: broadcast::Receiver<Look>,
     seen: mpsc::UnboundedSender<Seen>,
 ) {
-    let mut index = None;
+    let mut known = Known { name, index: None, port: None };
     loop {
-        match uplink(&handle, &name).await {
+        match uplink(&handle, &known.name).await {
             Ok(found) => {
-                index = found.link.map(|l| l.index.0);
+                known.index = found.link.map(|l| l.index.0);
                 if seen.send(Seen::Uplink(found)).is_err() {
                     return;
                 }
             }
-            Err(e) => tracing::warn!(interface = name, "cannot be looked at: {e}"),
+            Err(e) => tracing::warn!(interface = known.name, "cannot be looked at: {e}"),
         }
-        let audit = tokio::time::sleep(AUDIT);
-        tokio::pin!(audit);
-        loop {
-            let look = tokio::select! {
-                () = &mut audit => break,
-                look = looks.recv() => look,
-            };
-            match look {
-                Ok(look) if !concerns(&look, &name, index) => {}
-                Err(broadcast::error::RecvError::Closed) => return,
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => break,
-            }
+        if known.reason_to_look(&mut looks).await.is_none() {
+            return;
         }
     }
 }
@@ -138,49 +128,62 @@ pub async fn watch_tunnel(
     mut looks: broadcast::Receiver<Look>,
     seen: mpsc::UnboundedSender<Seen>,
 ) {
-    let mut index = None;
-    let mut port = None;
+    let mut known = Known { name, index: None, port: None };
     let mut went_down = false;
     loop {
-        match tunnel(&handle, &name).await {
+        match tunnel(&handle, &known.name).await {
             Ok(mut found) => {
                 found.went_down = std::mem::take(&mut went_down);
-                index = found.link.map(|l| l.index.0);
-                port = found.facts.as_ref().and_then(|f| f.as_ref().ok()).and_then(|f| f.listen_port);
+                known.index = found.link.map(|l| l.index.0);
+                known.port = found.facts.as_ref().and_then(|f| f.as_ref().ok()).and_then(|f| f.listen_port);
                 if seen.send(Seen::Tunnel(found)).is_err() {
                     return;
                 }
             }
-            Err(e) => tracing::warn!(interface = name, "cannot be looked at: {e}"),
+            Err(e) => tracing::warn!(interface = known.name, "cannot be looked at: {e}"),
         }
-        let audit = tokio::time::sleep(AUDIT);
-        tokio::pin!(audit);
-        loop {
-            let look = tokio::select! {
-                () = &mut audit => break,
-                look = looks.recv() => look,
-            };
-            match look {
-                Ok(Look::UdpClosed(closed)) if Some(closed) == port => break,
-                Ok(look) if !concerns(&look, &name, index) => {}
-                Err(broadcast::error::RecvError::Closed) => return,
-                Ok(Look::Changed(Changed::Link { up, .. })) => {
-                    went_down |= !up;
-                    break;
-                }
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => break,
-            }
+        match known.reason_to_look(&mut looks).await {
+            Some(Look::Changed(Changed::Link { up, .. })) => went_down |= !up,
+            Some(_) => {}
+            None => return,
         }
     }
 }
 
-fn concerns(look: &Look, name: &str, index: Option<u32>) -> bool {
-    match look {
-        Look::Changed(Changed::Everything) | Look::Now => true,
-        Look::Changed(Changed::Link { index: i, name: n, .. }) => {
-            Some(*i) == index || n.as_deref() == Some(name)
+/// What tells whether a notification is about an interface.
+struct Known {
+    name: String,
+    index: Option<u32>,
+    port: Option<u16>,
+}
+
+impl Known {
+    /// Waits for a reason to look again, until the next audit at the latest. `None`: the driver has gone.
+    async fn reason_to_look(&self, looks: &mut broadcast::Receiver<Look>) -> Option<Look> {
+        let audit = tokio::time::sleep(AUDIT);
+        tokio::pin!(audit);
+        loop {
+            let look = tokio::select! {
+                () = &mut audit => return Some(Look::Now),
+                look = looks.recv() => look,
+            };
+            match look {
+                Ok(look) if self.concerns(&look) => return Some(look),
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(_)) => return Some(Look::Now),
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
         }
-        Look::Changed(Changed::Address(i)) => Some(*i) == index,
-        Look::UdpClosed(_) => false,
+    }
+
+    fn concerns(&self, look: &Look) -> bool {
+        match look {
+            Look::Changed(Changed::Everything) | Look::Now => true,
+            Look::Changed(Changed::Link { index, name, .. }) => {
+                Some(*index) == self.index || name.as_ref() == Some(&self.name)
+            }
+            Look::Changed(Changed::Address(index)) => Some(*index) == self.index,
+            Look::UdpClosed(port) => Some(*port) == self.port,
+        }
     }
 }

@@ -105,6 +105,7 @@ fn assemble(config: Config, looks: broadcast::Sender<Look>) -> anyhow::Result<(N
         requests,
         uplink: UplinkSeen::default(),
         tunnel: TunnelSeen::default(),
+        tunnel_went_down: false,
         tunnel_untold: false,
         wakeups: Wakeups::default(),
         started: clock::now(),
