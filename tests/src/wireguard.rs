@@ -144,14 +144,23 @@ fn create_interface(namespace: &Namespace, through: &[String], interface: &str) 
     if namespace.ip(&format!("link add {interface} type wireguard")).is_ok() {
         return Ok(None);
     }
+    // Once in a thousand starts wireguard-go never makes its interface.
+    start_userspace(namespace, through, interface).or_else(|failed| {
+        eprintln!("{failed:#}: once more");
+        start_userspace(namespace, through, interface)
+    })
+}
+
+fn start_userspace(namespace: &Namespace, through: &[String], interface: &str) -> Result<Option<Process>> {
     let words =
         through.iter().map(String::as_str).chain(["wireguard-go", "-f", interface]).collect::<Vec<_>>();
     let mut command = namespace.command(words[0]);
     command.args(&words[1..]).env("WG_PROCESS_FOREGROUND", "1").env("LOG_LEVEL", "error");
     let process = Process::start(&format!("wireguard-go on {}", namespace.name()), &mut command)
         .context("this kernel has no WireGuard, and wireguard-go is needed in its place")?;
-    clock::wait_until("wireguard-go's interface", STARTING, || {
+    let there = clock::wait_until("wireguard-go's interface", STARTING, || {
         Ok(namespace.run("wg", &["show", interface, "listen-port"]).is_ok())
-    })?;
+    });
+    there.with_context(|| format!("it said: {}", process.log().join("; ")))?;
     Ok(Some(process))
 }
