@@ -4,7 +4,7 @@ use wgha_tests::{
     Settings, Topology,
     Which::A,
     may_run,
-    node::{CONFIG, refused, run_wgha},
+    node::{CONFIG, binary, refused, run_wgha},
 };
 
 /// What is wrong, and what is said about it.
@@ -65,7 +65,10 @@ fn a_second_daemon_is_refused_and_touches_nothing() {
     let elsewhere = Settings::seed(&t.plan, A).to_toml() + "\n[paths]\nsocket = \"/run/wgha/other.sock\"\n";
     t.a.namespace.write("/run/wgha/other.toml", &elsewhere).unwrap();
     for command in ["run", "detach"] {
-        let other = run_wgha(&t.a.namespace, &[command, "--config", "/run/wgha/other.toml"]).unwrap();
+        // One that is not refused would run for ever.
+        let mut other = t.a.namespace.command("timeout");
+        other.arg("20").arg(binary().unwrap()).args([command, "--config", "/run/wgha/other.toml"]);
+        let other = other.output().unwrap();
         let said = String::from_utf8_lossy(&other.stderr).into_owned();
         assert_eq!(other.status.code(), Some(1), "{said}");
         assert!(said.contains("daemon guards eno1; stop it first"), "{said}");

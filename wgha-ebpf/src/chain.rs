@@ -2,13 +2,18 @@
 
 use wgha_common::{
     Address, Family,
+    abi::Counter,
     wire::{
         ethernet,
         ip::{self, EXTENSION_LEN, FRAGMENT_LEN, IPV4_START_LEN, IPV6_START_LEN, protocol},
     },
 };
 
-use crate::{frame, packet::Packet};
+use crate::{
+    frame::{self, Foreign},
+    packet::Packet,
+    verdict::Verdict,
+};
 
 /// Where nearly every packet has its IP header, its source and what it carries: no tag, no option, no extension header.
 const IP: usize = ethernet::HEADER_LEN;
@@ -54,9 +59,35 @@ pub struct Carried {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unparsed;
 
+/// What a frame has for us, whichever way it goes.
+pub enum Content {
+    /// An IP packet, walked to what it carries.
+    Ip(Carried),
+    /// ARP, which begins there.
+    Arp(usize),
+    /// Nothing more to look at.
+    Settled(Verdict),
+}
+
+/// Looks behind the Ethernet header.
+#[inline(always)]
+pub fn content<P: Packet>(packet: &P) -> Content {
+    let payload = match frame::payload(packet) {
+        Ok(payload) => payload,
+        Err(Foreign::Vlan) => return Content::Settled(Verdict::Count(Counter::VlanPassed)),
+        Err(Foreign::Short) => return Content::Settled(Verdict::Pass),
+    };
+    match walk(packet, payload) {
+        Some(Ok(carried)) => Content::Ip(carried),
+        Some(Err(Unparsed)) => Content::Settled(Verdict::Count(Counter::Unparsed)),
+        None if payload.ethertype == ethernet::ARP => Content::Arp(payload.at),
+        None => Content::Settled(Verdict::Pass),
+    }
+}
+
 /// Walks the chain that begins behind the Ethernet header. `None`: it is not IP.
 #[inline(always)]
-pub fn walk<P: Packet>(packet: &P, payload: frame::Payload) -> Option<Result<Carried, Unparsed>> {
+fn walk<P: Packet>(packet: &P, payload: frame::Payload) -> Option<Result<Carried, Unparsed>> {
     match payload.ethertype {
         ethernet::IPV4 => Some(ipv4(packet, payload.at).ok_or(Unparsed)),
         ethernet::IPV6 => Some(ipv6(packet, payload.at).ok_or(Unparsed)),

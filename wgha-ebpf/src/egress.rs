@@ -3,15 +3,13 @@
 use wgha_common::{
     Family,
     abi::{Counter, Direction, UplinkConfig},
-    wire::{ethernet, ip::protocol, udp},
+    wire::{ip::protocol, udp},
 };
 
 use crate::{
     advert,
-    chain::{self, Carried, Part, Unparsed},
-    fence,
-    frame::{self, Foreign},
-    maps, neighbour,
+    chain::{self, Carried, Content, Part},
+    fence, maps, neighbour,
     packet::Skb,
     verdict::Verdict,
     wireguard,
@@ -26,16 +24,10 @@ pub fn verdict(packet: &Skb<'_>) -> Verdict {
     let Some(uplink) = maps::uplink() else {
         return Verdict::Pass;
     };
-    let payload = match frame::payload(packet) {
-        Ok(payload) => payload,
-        Err(Foreign::Vlan) => return Verdict::Count(Counter::VlanPassed),
-        Err(Foreign::Short) => return Verdict::Pass,
-    };
-    match chain::walk(packet, payload) {
-        Some(Ok(carried)) => of_carried(packet, uplink, &carried),
-        Some(Err(Unparsed)) => Verdict::Count(Counter::Unparsed),
-        None if payload.ethertype == ethernet::ARP => arp(packet, payload.at),
-        None => Verdict::Pass,
+    match chain::content(packet) {
+        Content::Ip(carried) => of_carried(packet, uplink, &carried),
+        Content::Arp(at) => arp(packet, at),
+        Content::Settled(verdict) => verdict,
     }
 }
 
