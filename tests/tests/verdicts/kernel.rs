@@ -181,7 +181,7 @@ impl Kernel {
                 let values = self.traffic.get(&traffic_index(direction, message), 0).unwrap();
                 let (packets, bytes) = values.iter().fold((0, 0), |(p, b), t| (p + t.packets, b + t.bytes));
                 if packets != 0 {
-                    seen.push((direction, message, Traffic { packets, bytes }));
+                    seen.push((direction, message, Traffic { packets, bytes, ..Traffic::default() }));
                 }
             }
         }

@@ -37,7 +37,8 @@ fn segments_count_each_and_by_their_own_length() {
             kernel.reset(net.uplink(), &net.vips(), net.stamp());
             Held::Active.set(&mut kernel);
             assert!(!kernel.run_with(hook, &frame, Some(&context), 1).dropped);
-            let counted = Traffic { packets: segments.into(), bytes: frame.len() as u64 };
+            let counted =
+                Traffic { packets: segments.into(), bytes: frame.len() as u64, ..Traffic::default() };
             assert_eq!(
                 kernel.traffic(),
                 [(direction, MessageType::Initiation, counted)],

@@ -79,6 +79,22 @@ counters! {
     VlanPassed = "vlan_passed",
     /// An IP header that is cut short or contradicts itself, or too many extension headers; passed.
     Unparsed = "unparsed",
+    /// A probe of a peer was answered with Up.
+    ProbeAnsweredUp = "probe_answered_up",
+    /// A probe of a peer was answered with AdminDown: no lease.
+    ProbeAnsweredAdminDown = "probe_answered_admin_down",
+    /// A probe that is not from a configured peer.
+    ProbeBadPeer = "probe_bad_peer",
+    /// A probe, or an answer, with a hop limit or TTL other than 255.
+    ProbeBadHopLimit = "probe_bad_hop_limit",
+    /// A probe to another discriminator than our reflector's.
+    ProbeBadDiscriminator = "probe_bad_discriminator",
+    /// Not a BFD control packet of S-BFD: cut short, another version, no D bit, a discriminator of 0, authentication.
+    ProbeMalformed = "probe_malformed",
+    /// An answer to a probe of ours that is under way.
+    AnswerHeard = "answer_heard",
+    /// An answer to no probe of ours that is under way.
+    AnswerUnknown = "answer_unknown",
     /// The `EVENTS` ring had no room.
     RingFull = "ring_full",
 }

@@ -16,14 +16,29 @@ pub enum EventKind {
     Outranked = 4,
     /// An advert with our VRID broke RFC 9568 §7.1; `counter` says how.
     Malformed = 5,
+    /// A peer that does not serve has answered a probe, for the first time since it did; `source` is the peer.
+    AdminDown = 6,
+    /// A WireGuard packet came from where none has come from lately, or a handshake message came; `source` is who sent it.
+    NewSource = 7,
+    /// A neighbour answered a solicitation from the VIP; `source` is the neighbour.
+    NeighbourAnswered = 8,
 }
 
 impl EventKind {
     /// How many kinds there are.
-    pub const COUNT: u32 = 6;
+    pub const COUNT: u32 = 9;
     /// All of them, by number.
-    pub const ALL: [Self; Self::COUNT as usize] =
-        [Self::NewRouter, Self::ChangedRouter, Self::Resigned, Self::Rival, Self::Outranked, Self::Malformed];
+    pub const ALL: [Self; Self::COUNT as usize] = [
+        Self::NewRouter,
+        Self::ChangedRouter,
+        Self::Resigned,
+        Self::Rival,
+        Self::Outranked,
+        Self::Malformed,
+        Self::AdminDown,
+        Self::NewSource,
+        Self::NeighbourAnswered,
+    ];
 
     /// From the number in a record.
     #[must_use]
@@ -41,6 +56,9 @@ impl EventKind {
             Self::Rival => "rival",
             Self::Outranked => "outranked",
             Self::Malformed => "malformed",
+            Self::AdminDown => "admin_down",
+            Self::NewSource => "new_source",
+            Self::NeighbourAnswered => "neighbour_answered",
         }
     }
 }

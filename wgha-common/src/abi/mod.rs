@@ -8,6 +8,11 @@
 //! | `ADVERT`   | array\[1\]               | daemon | kernel           | [`AdvertStamp`]: what the next advert says |
 //! | `REVOKED`  | array\[1\]               | kernel | daemon, kernel   | [`Revoked`]: the newest epoch that an outranking advert, or time, has ended |
 //! | `ROUTERS`  | LRU hash                 | kernel | daemon           | [`crate::Address`] → [`AdvertSeen`]: the last advert of each router |
+//! | `SBFD`     | array\[1\]               | daemon | kernel           | [`Sbfd`]: our reflector and our initiator |
+//! | `PEERS`    | hash                     | daemon | kernel           | [`crate::Address`] → number of a configured peer |
+//! | `PROBES`   | array\[`MAX_PEERS`\]     | daemon | kernel           | [`Outstanding`]: the probes to each peer that are under way |
+//! | `ANSWERS`  | array\[`MAX_PEERS`\]     | kernel | daemon           | [`Answer`]: the last answer of each peer |
+//! | `SOURCES`  | array\[`SOURCE_SETS`\]   | kernel | kernel           | where WireGuard packets have come from lately, as tags |
 //! | `EVENTS`   | ring buffer              | kernel | daemon           | [`Event`]: only what matters |
 //! | `RUNG`     | array\[`EventKind::COUNT`\] | kernel | daemon, kernel | [`Rung`]: keeps a flood from waking the daemon |
 //! | `COUNTERS` | per-CPU array            | kernel | daemon           | one `u64` per [`Counter`] |
@@ -20,6 +25,7 @@ mod advert;
 mod counter;
 mod event;
 mod lease;
+mod sbfd;
 mod traffic;
 mod uplink;
 
@@ -27,16 +33,21 @@ pub use advert::{AdvertSeen, AdvertStamp, ChecksumStyle, outranks};
 pub use counter::Counter;
 pub use event::{Event, EventKind, Rung};
 pub use lease::{Lease, Revoked, Role};
+pub use sbfd::{Answer, OUTSTANDING, Outstanding, Sbfd};
 pub use traffic::{Direction, Traffic, traffic_index};
 pub use uplink::UplinkConfig;
 
 /// Bumped whenever a record or a map changes its shape: pinned maps of another version are replaced.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Entries of `VIPS`.
 pub const MAX_VIPS: u32 = 64;
 /// Entries of `ROUTERS`: one per router that was ever heard with our VRID; the least recently heard is forgotten.
 pub const MAX_ROUTERS: u32 = 64;
+/// Entries of `PEERS`, `PROBES` and `ANSWERS`: how many other servers a node can have.
+pub const MAX_PEERS: u32 = 8;
+/// Sets of `SOURCES`, with four tags each.
+pub const SOURCE_SETS: u32 = 16 * 1024;
 /// Bytes of `EVENTS`.
 pub const EVENTS_BYTES: u32 = 64 * 1024;
 /// Entries of `TRAFFIC`.
@@ -64,5 +75,8 @@ plain_old_data! {
     AdvertSeen = 24,
     Event = 40,
     Rung = 16,
-    Traffic = 16,
+    Traffic = 32,
+    Sbfd = 16,
+    Outstanding = 32,
+    Answer = 24,
 }

@@ -32,6 +32,10 @@ pub struct Traffic {
     pub packets: u64,
     /// Bytes of the frames.
     pub bytes: u64,
+    /// Under the lease of which epoch the last one passed.
+    pub epoch: u64,
+    /// `CLOCK_MONOTONIC` ns of the first one of that epoch, exact.
+    pub first: u64,
 }
 
 /// Where in `TRAFFIC` a direction and message type are counted.

@@ -5,6 +5,7 @@
 //! it, and both halves read with the same code.
 
 pub mod arp;
+pub mod bfd;
 pub mod checksum;
 pub mod ethernet;
 pub mod ip;

@@ -9,7 +9,7 @@ use wgha_common::{
 };
 
 use super::worker::{Done, Effect};
-use crate::proto::{Action, Heard, Input, Machine};
+use crate::proto::{Action, Answered, Heard, Input, Machine, PeerId};
 
 /// What is done at once: maps, and frames on the wire. Behind a trait, so that the loop is tested without a kernel.
 pub trait Datapath {
@@ -40,11 +40,25 @@ pub trait Datapath {
     /// What the kernel said.
     fn announce(&mut self) -> Result<(), String>;
 
-    /// Reads `ROUTERS` and the epoch in `REVOKED`.
+    /// Reads `ROUTERS`, the epoch in `REVOKED`, and `ANSWERS`.
     ///
     /// # Errors
     /// What the kernel said.
-    fn look(&mut self) -> Result<(Vec<(IpAddr, AdvertSeen)>, u64), String>;
+    fn look(&mut self) -> Result<Look, String>;
+
+    /// Sends a probe. One that cannot be sent is as good as lost.
+    fn send_probe(&mut self, peer: PeerId, number: u64);
+}
+
+/// What the maps hold that a decision needs.
+#[derive(Debug, Clone, Default)]
+pub struct Look {
+    /// The last advert of every router.
+    pub routers: Vec<(IpAddr, AdvertSeen)>,
+    /// The newest epoch that is over.
+    pub revoked_epoch: u64,
+    /// The last answer of every peer that has answered a probe that is not forgotten.
+    pub answers: Vec<Answered>,
 }
 
 /// Sees what goes by: the recorder.
@@ -170,13 +184,17 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
             Action::SendAdvert => self.datapath.send_advert().err().map(Input::AdvertFailed),
             Action::Announce => Some(Input::Announced(self.datapath.announce())),
             Action::LookAgain => Some(match self.datapath.look() {
-                Ok((routers, revoked_epoch)) => {
+                Ok(Look { routers, revoked_epoch, answers }) => {
                     let routers = routers.iter().filter_map(|(source, seen)| heard(*source, seen)).collect();
-                    Input::LookedAgain { routers, revoked_epoch }
+                    Input::LookedAgain { routers, revoked_epoch, answers }
                 }
                 Err(e) => Input::MapFailed(e),
             }),
-            Action::Report { .. } => None,
+            Action::SendProbe { peer, number } => {
+                self.datapath.send_probe(peer, number);
+                None
+            }
+            Action::StartHandshakes | Action::StopHandshakes | Action::Report { .. } => None,
             Action::Finish => {
                 self.finished = true;
                 None
@@ -230,7 +248,9 @@ pub fn input_of(event: &Event, revoked_epoch: u64) -> Option<Input> {
         EventKind::NewRouter | EventKind::ChangedRouter | EventKind::Resigned | EventKind::Rival => {
             Some(Input::AdvertHeard(heard))
         }
-        EventKind::Malformed => None,
+        EventKind::Malformed | EventKind::AdminDown | EventKind::NewSource | EventKind::NeighbourAnswered => {
+            None
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use wgha_common::{
     wire::{ethernet::Mac, vrrp},
 };
 
-use super::carrier::{Datapath, stamp};
+use super::carrier::{Datapath, Look, stamp};
+use crate::proto::PeerId;
 use crate::{
     config::Vrrp,
     sys::{announce, bpf::Maps, clock, packet_socket::PacketSocket},
@@ -170,12 +171,14 @@ impl Datapath for Kernel {
         Ok(())
     }
 
-    fn look(&mut self) -> Result<(Vec<(IpAddr, AdvertSeen)>, u64), String> {
+    fn look(&mut self) -> Result<Look, String> {
         let routers = self.maps.routers().map_err(chain)?;
         let revoked = self.maps.revoked().map_err(chain)?;
         self.speak_as(&routers)?;
-        Ok((routers, revoked.epoch))
+        Ok(Look { routers, revoked_epoch: revoked.epoch, answers: Vec::new() })
     }
+
+    fn send_probe(&mut self, _peer: PeerId, _number: u64) {}
 }
 
 /// An error with its sources, in one line.

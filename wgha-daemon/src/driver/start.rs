@@ -195,6 +195,7 @@ fn settings(config: &Config) -> Settings {
         interval: config.vrrp.advert_interval,
         preempt: config.vrrp.preempt,
         preempt_delay: config.vrrp.preempt_delay,
+        detect: None,
     }
 }
 

@@ -103,7 +103,8 @@ fn arrival(input: &Input) -> Option<Timestamp> {
 /// What people should know of an input; `None` for what happens all the time.
 fn told(input: &Input) -> Option<(Kind, &'static str, String)> {
     let told = match input {
-        Input::TimerFired | Input::LookedAgain { .. } => return None,
+        Input::TimerFired | Input::LookedAgain { .. } | Input::GatewayAnswered(_) => return None,
+        Input::Answered(_) | Input::PeerIntroduced(_) | Input::PeerLeft(_) => return None,
         Input::Started => (Kind::Input, "started", String::new()),
         Input::AdvertHeard(heard) => (Kind::Input, "advert_heard", advert(heard)),
         Input::LeaseRevoked { by, .. } => {

@@ -2,7 +2,7 @@ use std::{fmt, net::IpAddr};
 
 use wgha_common::{Centiseconds, Timestamp, abi::Role};
 
-use super::State;
+use super::{PeerId, State};
 
 /// What is to be done, in this order. Imperative.
 ///
@@ -28,7 +28,14 @@ pub enum Action {
     },
     /// Put an advert on the wire.
     SendAdvert,
-    /// Read `ROUTERS` and `REVOKED` and answer with [`super::Input::LookedAgain`].
+    /// Send a probe, with a fresh random discriminator. That it cannot be sent is as if it were lost.
+    SendProbe {
+        /// To whom.
+        peer: PeerId,
+        /// Which one: grows by one with each, over all peers. Its answer is reported with it.
+        number: u64,
+    },
+    /// Read `ROUTERS`, `REVOKED` and `ANSWERS` and answer with [`super::Input::LookedAgain`].
     LookAgain,
     /// The role has changed. For people: log, status, events.
     Report {
@@ -44,10 +51,14 @@ pub enum Action {
     HoldVip,
     /// Remove every VIP.
     ReleaseVip,
-    /// Send a neighbour advertisement or gratuitous ARP for every VIP.
+    /// Send a neighbour advertisement or gratuitous ARP for every VIP, and a solicitation from each to the gateway.
     Announce,
     /// Set the WireGuard link up and put its addresses and routes back.
     RaiseTunnel,
+    /// Start handshakes with the peers of WireGuard that had sessions with the old Active, and see to it that they succeed.
+    StartHandshakes,
+    /// Start no more.
+    StopHandshakes,
     /// Remember the WireGuard link's addresses and routes and set it down.
     LowerTunnel,
 }
@@ -62,6 +73,15 @@ pub enum Reason {
         /// Who was heard last, if anybody was.
         last: Option<IpAddr>,
     },
+    /// The Active Router has left as many probes unanswered as it may.
+    ProbesUnanswered {
+        /// Who.
+        active: IpAddr,
+        /// How many.
+        probes: u32,
+    },
+    /// The Active Router answers that it does not serve.
+    AdminDown(IpAddr),
     /// The Active Router sent priority 0.
     ActiveResigned(IpAddr),
     /// The Active Router has a lower priority and we preempt.
@@ -89,6 +109,10 @@ impl fmt::Display for Reason {
             Self::Started => f.write_str("started"),
             Self::ActiveDown { last: Some(last) } => write!(f, "no advert from {last} in time"),
             Self::ActiveDown { last: None } => f.write_str("no Active Router heard"),
+            Self::ProbesUnanswered { active, probes } => {
+                write!(f, "{active} has left {probes} probes unanswered")
+            }
+            Self::AdminDown(who) => write!(f, "{who} answers that it does not serve"),
             Self::ActiveResigned(who) => write!(f, "{who} resigned"),
             Self::Preempted(who) => write!(f, "preempted {who}, which has a lower priority"),
             Self::Outranked { by, priority } => write!(f, "{by} claims the role with priority {priority}"),

@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use wgha_common::{Centiseconds, Timestamp};
 
@@ -17,7 +17,17 @@ pub enum Input {
         routers: Vec<Heard>,
         /// What `REVOKED` holds.
         revoked_epoch: u64,
+        /// What `ANSWERS` holds: the last answer of each peer that has answered a probe of ours.
+        answers: Vec<Answered>,
     },
+    /// The kernel half rang for an answer of a peer that does not serve.
+    Answered(Answered),
+    /// The peer channel has told, or told anew, who a peer is.
+    PeerIntroduced(Introduced),
+    /// The peer channel to this peer has ended. What it has told stays true until it is told anew.
+    PeerLeft(PeerId),
+    /// A router on the segment has answered a solicitation from the VIP: it has learnt us.
+    GatewayAnswered(Timestamp),
     /// The kernel half has ended the leases up to this epoch (I7), because of `by`.
     LeaseRevoked {
         /// The epoch.
@@ -60,6 +70,38 @@ pub struct Heard {
     pub priority: u8,
     /// Its Max Advertise Interval.
     pub interval: Centiseconds,
+}
+
+/// Which of the configured peers: its place in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub u8);
+
+/// The last answer of a peer to a probe of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// Who has answered.
+    pub peer: PeerId,
+    /// Which probe: the number that [`super::Action::SendProbe`] gave it.
+    pub number: u64,
+    /// When the answer arrived (I2).
+    pub at: Timestamp,
+    /// Whether it serves: BFD's Up. Otherwise AdminDown.
+    pub up: bool,
+}
+
+/// Who a peer is, as it says itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Introduced {
+    /// Which peer.
+    pub peer: PeerId,
+    /// Where its adverts come from.
+    pub source: IpAddr,
+    /// Its priority.
+    pub priority: u8,
+    /// How long its lease may last after its last renewal: we wait at least so long for its answers (I6).
+    pub lease: Duration,
+    /// How often it can be probed.
+    pub required_min_rx: Duration,
 }
 
 /// What is known of the uplink.

@@ -78,8 +78,14 @@ impl Machine {
             Input::Started => self.started(now),
             Input::TimerFired => self.timer_fired(now),
             Input::AdvertHeard(heard) => self.advert_heard(heard, now),
-            Input::LookedAgain { routers, revoked_epoch } => self.looked_again(&routers, revoked_epoch, now),
+            Input::LookedAgain { routers, revoked_epoch, .. } => {
+                self.looked_again(&routers, revoked_epoch, now)
+            }
             Input::LeaseRevoked { epoch, by } => self.lease_revoked(epoch, by, now),
+            Input::Answered(_)
+            | Input::PeerIntroduced(_)
+            | Input::PeerLeft(_)
+            | Input::GatewayAnswered(_) => {}
             Input::UplinkChanged(uplink) => {
                 self.health.uplink = uplink;
                 self.health_changed(now);

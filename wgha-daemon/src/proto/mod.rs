@@ -44,7 +44,7 @@ mod takeover;
 mod timers;
 
 pub use action::{Action, Reason};
-pub use input::{Heard, Input, TunnelState, UplinkState};
+pub use input::{Answered, Heard, Input, Introduced, PeerId, TunnelState, UplinkState};
 pub use machine::Machine;
-pub use settings::Settings;
+pub use settings::{Detect, Settings};
 pub use state::State;

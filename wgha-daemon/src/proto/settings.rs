@@ -13,4 +13,23 @@ pub struct Settings {
     pub preempt: bool,
     /// How long after the start, or after a fault was mended, a lower Active Router is left alone.
     pub preempt_delay: Duration,
+    /// Probes between the servers; `None`: no other servers are configured, adverts alone decide.
+    pub detect: Option<Detect>,
+}
+
+/// `[detect]`: how a failure of a peer is noticed by S-BFD, and how long our own lease lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Detect {
+    /// Between two probes, and between two renewals of our lease.
+    pub interval: Duration,
+    /// How many probes in a row must go unanswered.
+    pub multiplier: u8,
+}
+
+impl Detect {
+    /// How long a lease lasts after each renewal: what the others count unanswered probes for (I6).
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        self.interval * u32::from(self.multiplier)
+    }
 }

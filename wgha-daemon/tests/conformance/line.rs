@@ -115,6 +115,11 @@ pub fn words_of(action: &Action, zero: Zero) -> Vec<String> {
         Action::HoldVip => name("hold_vip"),
         Action::ReleaseVip => name("release_vip"),
         Action::Announce => name("announce"),
+        Action::SendProbe { peer, number } => {
+            vec!["send_probe".into(), peer.0.to_string(), format!("number={number}")]
+        }
+        Action::StartHandshakes => name("start_handshakes"),
+        Action::StopHandshakes => name("stop_handshakes"),
         Action::RaiseTunnel => name("raise_tunnel"),
         Action::LowerTunnel => name("lower_tunnel"),
     }

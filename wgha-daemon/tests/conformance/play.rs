@@ -44,6 +44,7 @@ impl Stage {
             interval: line::interval("100ms").unwrap(),
             preempt: true,
             preempt_delay: Duration::ZERO,
+            detect: None,
         };
         Self { settings, machine: Machine::new(settings), zero: BOOT, now: Timestamp::from_nanos(BOOT.0) }
     }
@@ -118,7 +119,7 @@ impl Stage {
             ["nobody"] => Vec::new(),
             routers => routers.split(|w| *w == ",").map(|words| self.heard(words)).collect::<Result<_>>()?,
         };
-        Ok(Input::LookedAgain { routers, revoked_epoch })
+        Ok(Input::LookedAgain { routers, revoked_epoch, answers: Vec::new() })
     }
 
     fn expect(&mut self, want: &[&str], line: &str) -> Result<()> {
@@ -212,7 +213,7 @@ impl Stage {
         self.fire();
         let rival = line::heard(&["::4", "priority=90", "at=-50ms"], Zero(self.now.as_nanos()), self.now)?;
         for _ in 0..2 {
-            self.silently(Input::LookedAgain { routers: vec![rival], revoked_epoch: 0 });
+            self.silently(Input::LookedAgain { routers: vec![rival], revoked_epoch: 0, answers: Vec::new() });
         }
         Ok(())
     }
@@ -236,7 +237,7 @@ impl Stage {
     }
 
     fn nobody_looked(&mut self) {
-        self.silently(Input::LookedAgain { routers: Vec::new(), revoked_epoch: 0 });
+        self.silently(Input::LookedAgain { routers: Vec::new(), revoked_epoch: 0, answers: Vec::new() });
     }
 
     fn fire(&mut self) -> Vec<Action> {

@@ -117,7 +117,7 @@ impl Kernel {
 
     pub fn look(&self) -> Input {
         let routers = self.routers.iter().flatten().copied().collect();
-        Input::LookedAgain { routers, revoked_epoch: self.revoked }
+        Input::LookedAgain { routers, revoked_epoch: self.revoked, answers: Vec::new() }
     }
 }
 

@@ -118,7 +118,7 @@ impl Schedule {
 fn settings(random: &mut Random, interval: Centiseconds) -> Settings {
     let priority = Priority::new(random.pick(&[1, 99, 100, 100, 101, 200, 254])).unwrap();
     let preempt_delay = if random.one_in(4) { 5 * interval.duration() } else { Duration::ZERO };
-    Settings { priority, interval, preempt: !random.one_in(4), preempt_delay }
+    Settings { priority, interval, preempt: !random.one_in(4), preempt_delay, detect: None }
 }
 
 fn incidents(random: &mut Random, nodes: usize, unit: u64) -> Vec<Incident> {

@@ -54,10 +54,12 @@ impl Datapath for Recorded {
         self.call(Call::Announce)
     }
 
-    fn look(&mut self) -> Result<(Vec<(IpAddr, AdvertSeen)>, u64), String> {
+    fn look(&mut self) -> Result<Look, String> {
         self.now = self.now + self.look_takes;
-        self.call(Call::Look).map(|()| (self.routers.clone(), 0))
+        self.call(Call::Look).map(|()| Look { routers: self.routers.clone(), ..Look::default() })
     }
+
+    fn send_probe(&mut self, _: PeerId, _: u64) {}
 }
 
 struct Blind;
@@ -83,6 +85,7 @@ impl Bench {
             interval: Centiseconds::new(10).unwrap(),
             preempt: true,
             preempt_delay: Duration::ZERO,
+            detect: None,
         };
         let (effects, asked) = mpsc::unbounded_channel();
         let carrier = Carrier {

@@ -30,7 +30,7 @@ fn tunnel(up: bool) -> TunnelState {
 }
 
 fn looked(routers: &[Heard]) -> Input {
-    Input::LookedAgain { routers: routers.to_vec(), revoked_epoch: 0 }
+    Input::LookedAgain { routers: routers.to_vec(), revoked_epoch: 0, answers: vec![] }
 }
 
 /// Plays inputs, each after so many microseconds, and forgets what is done about them.
@@ -51,6 +51,7 @@ fn stations() -> Vec<(&'static str, Machine, Timestamp)> {
         priority: Priority::new(100).unwrap(),
         interval: interval(),
         preempt: true,
+        detect: None,
         preempt_delay: Duration::ZERO,
     };
     let down = 361_000;
@@ -115,7 +116,7 @@ fn inputs(at: Timestamp) -> Vec<Input> {
         }
         inputs.extend([0, 1, u64::MAX].map(|epoch| Input::LeaseRevoked { epoch, by: heard(4, 200, at) }));
     }
-    inputs.push(Input::LookedAgain { routers: vec![], revoked_epoch: u64::MAX });
+    inputs.push(Input::LookedAgain { routers: vec![], revoked_epoch: u64::MAX, answers: vec![] });
     let no_carrier = UplinkState { running: false, ..uplink() };
     inputs.extend([UplinkState::default(), no_carrier, uplink()].map(Input::UplinkChanged));
     let no_port = TunnelState { listen_port: None, ..tunnel(true) };

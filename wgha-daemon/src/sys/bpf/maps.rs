@@ -147,6 +147,7 @@ impl Maps {
         Ok(values.iter().fold(Traffic::default(), |sum, cpu| Traffic {
             packets: sum.packets + cpu.packets,
             bytes: sum.bytes + cpu.bytes,
+            ..sum
         }))
     }
 }
