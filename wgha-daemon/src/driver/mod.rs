@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | [`start`] | from a configuration to a node that is ready |
+//! | [`realtime`] | the thread that the loop runs in |
 //! | [`node`] | the loop: what can happen, and what is done with it |
 //! | [`carrier`] | from one input to every action; the [`carrier::Datapath`] trait |
 //! | [`kernel`] | the real data path: maps and a packet socket |
@@ -15,6 +16,7 @@ pub mod carrier;
 pub mod kernel;
 pub mod node;
 pub mod observe;
+pub mod realtime;
 pub mod snapshot;
 pub mod start;
 pub mod witness;
@@ -28,12 +30,12 @@ use crate::config::Config;
 /// What is in the way of starting, or of undoing, in a sentence.
 pub fn run(config: Config) -> anyhow::Result<()> {
     block_on(async {
-        let (mut node, serving) = start::start(config).await?;
-        let result = node.run().await;
+        let started = start::start(config).await?;
+        let (node, result) = realtime::run(started.node, started.ring, started.stop).await?;
         let result = result.and(node.end().await);
-        serving.abort();
+        started.serving.abort();
         // Its socket goes with it; that it was aborted is no news.
-        let _ = serving.await;
+        let _ = started.serving.await;
         result
     })
 }

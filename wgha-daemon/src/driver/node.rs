@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::{broadcast, mpsc},
-};
+use aya::maps::{MapData, RingBuf};
+use tokio::sync::{broadcast, mpsc};
 use wgha_common::{
     Timestamp,
     abi::{EVENTS_BYTES, Event, EventKind},
@@ -30,6 +28,8 @@ use crate::{
         clock,
         lock::UplinkLock,
         membership::Membership,
+        realtime::Conduct,
+        timer::Timer,
         wireguard::{self, Implementation, WireguardError},
     },
 };
@@ -55,14 +55,14 @@ pub struct Node {
     pub lock: Option<UplinkLock>,
     /// Held for the group's multicast.
     pub membership: Option<Membership>,
-    /// The ring.
-    pub events: Events,
     /// Ends of effects.
     pub done: mpsc::UnboundedReceiver<Done>,
     /// What the watchers have found.
     pub seen: mpsc::UnboundedReceiver<Seen>,
     /// Asks the watchers to look.
     pub looks: broadcast::Sender<Look>,
+    /// Somebody asks us to stop.
+    pub stops: mpsc::Receiver<()>,
     /// The control socket's questions.
     pub requests: mpsc::Receiver<Request>,
     /// The uplink, as it was last found.
@@ -75,18 +75,25 @@ pub struct Node {
     pub tunnel_untold: bool,
     /// How often the loop woke up.
     pub wakeups: Wakeups,
+    /// How the loop is scheduled.
+    pub conduct: Conduct,
     /// When the daemon started.
     pub started: Timestamp,
+}
+
+/// What wakes the loop from the kernel; made on the thread that it runs in.
+struct Wakers {
+    timer: Timer,
+    events: Events,
 }
 
 impl Node {
     /// Runs until the machine has finished.
     ///
     /// # Errors
-    /// When signals cannot be caught.
-    pub async fn run(&mut self) -> anyhow::Result<()> {
-        let mut term = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+    /// When the ring or the timer cannot be waited for.
+    pub async fn run(&mut self, ring: RingBuf<MapData>) -> anyhow::Result<()> {
+        let mut wakers = Wakers { timer: Timer::new().context("timerfd")?, events: Events::new(ring)? };
         let mut give_up: Option<tokio::time::Instant> = None;
         self.carrier.take(Input::Started);
         self.carrier.witness.ready();
@@ -94,7 +101,7 @@ impl Node {
             if give_up.is_some_and(|at| tokio::time::Instant::now() >= at) {
                 break; // what is undone is told in the end
             }
-            if self.wait(&mut term, &mut interrupt, give_up).await {
+            if self.wait(&mut wakers, give_up).await {
                 give_up.get_or_insert_with(|| tokio::time::Instant::now() + TEARDOWN_TIMEOUT);
                 self.carrier.take(Input::StopRequested);
             }
@@ -122,48 +129,42 @@ impl Node {
     }
 
     /// Waits for one thing to happen and deals with it; true: a stop was asked for.
-    async fn wait(
-        &mut self,
-        term: &mut Signal,
-        interrupt: &mut Signal,
-        give_up: Option<tokio::time::Instant>,
-    ) -> bool {
-        let deadline = self.carrier.machine.poll_timeout();
+    async fn wait(&mut self, wakers: &mut Wakers, give_up: Option<tokio::time::Instant>) -> bool {
+        wakers.timer.set(self.carrier.machine.poll_timeout());
         // The deadline first: a flood of anything else must not starve it.
         tokio::select! {
             biased;
-            () = sleep_until(deadline) => self.deadline(),
-            ready = self.events.ready() => self.ring(ready.is_ok()),
+            () = wakers.timer.fired() => self.deadline(&mut wakers.events),
+            ready = wakers.events.ready() => self.ring(&mut wakers.events, ready.is_ok()),
             Some(done) = self.done.recv() => self.effect_done(done),
             Some(seen) = self.seen.recv() => self.found(seen),
             Some(request) = self.requests.recv() => self.answer(request),
-            _ = term.recv() => return true,
-            _ = interrupt.recv() => return true,
+            Some(()) = self.stops.recv() => return true,
             () = sleep_until_instant(give_up) => {}
         }
         false
     }
 
     /// Nothing is decided on a deadline before the ring is drained (invariant I3).
-    fn deadline(&mut self) {
+    fn deadline(&mut self, events: &mut Events) {
         self.wakeups.timer += 1;
-        self.drain_ring();
+        self.drain_ring(events);
         let now = clock::now();
         if self.carrier.machine.poll_timeout().is_some_and(|due| due <= now) {
             self.carrier.take(Input::TimerFired);
         }
     }
 
-    fn ring(&mut self, readable: bool) {
+    fn ring(&mut self, events: &mut Events, readable: bool) {
         self.wakeups.ring += 1;
         if readable {
-            self.drain_ring();
+            self.drain_ring(events);
         }
     }
 
-    fn drain_ring(&mut self) {
+    fn drain_ring(&mut self, events: &mut Events) {
         for _ in 0..MAX_DRAINED {
-            let Some(event) = self.events.next() else { return };
+            let Some(event) = events.next() else { return };
             if EventKind::from_number(event.kind) == Some(EventKind::Malformed) {
                 self.carrier.witness.malformed(&event);
                 continue;
@@ -312,13 +313,6 @@ fn tunnel_state(seen: &TunnelSeen) -> TunnelState {
         present: facts.is_some(),
         up: seen.link.is_some_and(|l| l.up),
         listen_port: facts.and_then(|f| f.listen_port),
-    }
-}
-
-async fn sleep_until(deadline: Option<Timestamp>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep(deadline.since(clock::now())).await,
-        None => std::future::pending().await,
     }
 }
 

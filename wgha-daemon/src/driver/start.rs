@@ -1,8 +1,9 @@
 //! From a configuration to a node that is ready: everything is checked before anything is touched.
 
-use anyhow::{Context as _, bail};
 use std::time::SystemTime;
 
+use anyhow::{Context as _, bail};
+use aya::maps::{MapData, RingBuf};
 use tokio::{
     sync::{broadcast, mpsc},
     task::JoinHandle,
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    proto::{Machine, Settings},
+    proto::{self, Machine, Settings},
     status::{
         Event, Notifier, Recorder, Wakeups,
         control::{self, Request},
@@ -29,6 +30,7 @@ use crate::{
         lock::UplinkLock,
         netlink,
         packet_socket::PacketSocket,
+        realtime::{self, Conduct},
         tunnel::Tunnel,
         udp_watch,
     },
@@ -38,11 +40,12 @@ use crate::{
 ///
 /// # Errors
 /// Whatever is in the way, in a sentence.
-pub async fn start(config: Config) -> anyhow::Result<(Node, JoinHandle<()>)> {
+pub async fn start(config: Config) -> anyhow::Result<Started> {
     refuse_what_cannot_work(&config).await?;
+    let conduct = conduct();
     let server = control::Server::bind(&config.paths.socket)?;
     let looks = watch_kernel()?;
-    let (mut node, ends) = assemble(config, looks.clone())?;
+    let (mut node, ring, ends) = assemble(config, conduct, looks.clone())?;
 
     // The fence first: it is closed, and takes the place of the one that a killed daemon has left.
     let handle = connect()?;
@@ -58,7 +61,20 @@ pub async fn start(config: Config) -> anyhow::Result<(Node, JoinHandle<()>)> {
     let (uplink, tunnel) = (node.config.uplink.interface.clone(), node.config.wireguard.clone());
     tokio::spawn(observe::watch_uplink(connect()?, uplink, looks.subscribe(), ends.found.clone()));
     tokio::spawn(observe::watch_tunnel(connect()?, tunnel, looks.subscribe(), ends.found));
-    Ok((node, tokio::spawn(server.serve(ends.asking, ends.followers))))
+    let serving = tokio::spawn(server.serve(ends.asking, ends.followers));
+    Ok(Started { node, ring, stop: ends.stop, serving })
+}
+
+/// A node that is ready, and what belongs to it.
+pub struct Started {
+    /// The node.
+    pub node: Node,
+    /// The ring of the kernel half.
+    pub ring: RingBuf<MapData>,
+    /// Asks the node to stop.
+    pub stop: mpsc::Sender<()>,
+    /// The control socket.
+    pub serving: JoinHandle<()>,
 }
 
 /// The far ends of a node's channels: what its helpers hold.
@@ -68,10 +84,15 @@ struct Ends {
     found: mpsc::UnboundedSender<Seen>,
     asking: mpsc::Sender<Request>,
     followers: broadcast::Sender<Event>,
+    stop: mpsc::Sender<()>,
 }
 
 /// Loads the kernel half and tells it what to guard; nothing is attached yet.
-fn assemble(config: Config, looks: broadcast::Sender<Look>) -> anyhow::Result<(Node, Ends)> {
+fn assemble(
+    config: Config,
+    conduct: Conduct,
+    looks: broadcast::Sender<Look>,
+) -> anyhow::Result<(Node, RingBuf<MapData>, Ends)> {
     let (mut programs, maps, ring) = Programs::load()?;
     let mut datapath = Kernel::new(maps, PacketSocket::open().context("packet socket")?, config.vrrp.clone());
     datapath.guard().map_err(anyhow::Error::msg)?;
@@ -82,10 +103,11 @@ fn assemble(config: Config, looks: broadcast::Sender<Look>) -> anyhow::Result<(N
     let (done, ended) = mpsc::unbounded_channel();
     let (found, seen) = mpsc::unbounded_channel();
     let (asking, requests) = mpsc::channel(16);
+    let (stop, stops) = mpsc::channel(1);
     let recorder = Recorder::new(clock::now(), SystemTime::now());
-    let ends = Ends { asked, done, found, asking, followers: recorder.followers() };
+    let ends = Ends { asked, done, found, asking, followers: recorder.followers(), stop };
     let carrier = Carrier {
-        machine: Machine::new(settings(&config)),
+        machine: Machine::new(settings(&config, &conduct)),
         datapath,
         witness: Recording::new(recorder, Notifier::from_env()),
         effects,
@@ -98,10 +120,10 @@ fn assemble(config: Config, looks: broadcast::Sender<Look>) -> anyhow::Result<(N
         attachment: None,
         lock: None,
         membership: None,
-        events: events::Events::new(ring)?,
         done: ended,
         seen,
         looks,
+        stops,
         requests,
         uplink: UplinkSeen::default(),
         tunnel: TunnelSeen::default(),
@@ -109,9 +131,10 @@ fn assemble(config: Config, looks: broadcast::Sender<Look>) -> anyhow::Result<(N
         tunnel_untold: false,
         wakeups: Wakeups::default(),
         started: clock::now(),
+        conduct,
         config,
     };
-    Ok((node, ends))
+    Ok((node, ring, ends))
 }
 
 /// A connection for one task: the kernel refuses a second dump on a socket while one is under way (EBUSY).
@@ -189,13 +212,28 @@ pub async fn detach(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn settings(config: &Config) -> Settings {
+/// What the loop is allowed, and what is to be said about that.
+fn conduct() -> Conduct {
+    let conduct = realtime::probe();
+    for (why, what) in
+        [(&conduct.not_scheduled, "run in real time"), (&conduct.not_locked, "be kept in memory")]
+    {
+        if let Some(why) = why {
+            tracing::warn!("the thread that decides cannot {what}: {why}");
+        }
+    }
+    conduct
+}
+
+fn settings(config: &Config, conduct: &Conduct) -> Settings {
+    let detect = config.detect_or_default(conduct.not_scheduled.is_none());
+    let detect = proto::Detect { interval: detect.interval, multiplier: detect.multiplier };
     Settings {
         priority: config.vrrp.priority,
         interval: config.vrrp.advert_interval,
         preempt: config.vrrp.preempt,
         preempt_delay: config.vrrp.preempt_delay,
-        detect: None,
+        detect: (!config.peers.is_empty()).then_some(detect),
     }
 }
 
