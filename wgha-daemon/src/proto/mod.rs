@@ -38,6 +38,7 @@ mod input;
 mod lease;
 mod machine;
 mod note;
+pub mod peers;
 mod settings;
 mod state;
 mod takeover;
