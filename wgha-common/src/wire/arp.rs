@@ -39,16 +39,18 @@ impl Packet {
     }
 }
 
-/// A gratuitous ARP request: sender and target are the announced address (RFC 5227 §3).
+/// An ARP request. One for the sender's own address is gratuitous: it announces it (RFC 5227 §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Announcement {
-    /// Which address is announced.
-    pub address: Address,
-    /// Where it is.
+pub struct Request {
+    /// Who asks.
+    pub sender: Address,
+    /// Where the sender is.
     pub mac: Mac,
+    /// Who is asked for.
+    pub target: Address,
 }
 
-impl Announcement {
+impl Request {
     /// Writes it to the start of `out`.
     ///
     /// # Errors
@@ -60,8 +62,8 @@ impl Announcement {
         out[2..6].copy_from_slice(&IPV4);
         out[6..8].copy_from_slice(&REQUEST.to_be_bytes());
         out[8..14].copy_from_slice(&self.mac);
-        out[14..18].copy_from_slice(&self.address.v4_bytes());
-        out[24..28].copy_from_slice(&self.address.v4_bytes());
+        out[14..18].copy_from_slice(&self.sender.v4_bytes());
+        out[24..28].copy_from_slice(&self.target.v4_bytes());
         Ok(())
     }
 }
@@ -71,11 +73,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_announcement_is_read_back() {
-        let vip = Address::v4([192, 0, 2, 2]);
+    fn a_request_is_read_back() {
+        let (sender, target) = (Address::v4([192, 0, 2, 2]), Address::v4([192, 0, 2, 1]));
         let mut out = [0; LEN];
-        Announcement { address: vip, mac: [2, 0, 0, 0, 0, 1] }.emit(&mut out).unwrap();
-        assert_eq!(Packet::parse(&out), Some(Packet { sender: vip, target: vip }));
+        Request { sender, mac: [2, 0, 0, 0, 0, 1], target }.emit(&mut out).unwrap();
+        assert_eq!(Packet::parse(&out), Some(Packet { sender, target }));
         out[3] = 1;
         assert_eq!(Packet::parse(&out), None);
     }

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
+use bytes::BytesMut;
 use wgha_common::{
     Address, Centiseconds, IfIndex, Priority, Timestamp,
     abi::{AdvertSeen, ChecksumStyle, Lease, UplinkConfig},
-    wire::{ethernet::Mac, vrrp},
+    wire::{NoRoom, ethernet::Mac, vrrp},
 };
 
 use super::carrier::{Datapath, Look, stamp};
@@ -34,6 +35,7 @@ pub struct Kernel {
     vrrp: Vrrp,
     addresses: Vec<Address>,
     origin: Option<Origin>,
+    gateways: Vec<IpAddr>,
     wireguard_port: u16,
     stamped: (u8, Centiseconds),
     style: ChecksumStyle,
@@ -46,7 +48,17 @@ impl Kernel {
         let addresses = vrrp.virtual_addresses.iter().map(|v| v.address.into()).collect();
         let stamped = (Priority::RESIGNED, vrrp.advert_interval);
         let style = vrrp.checksum.unwrap_or(ChecksumStyle::Rfc9568);
-        Self { maps, socket, vrrp, addresses, origin: None, wireguard_port: 0, stamped, style }
+        Self {
+            maps,
+            socket,
+            vrrp,
+            addresses,
+            origin: None,
+            gateways: Vec::new(),
+            wireguard_port: 0,
+            stamped,
+            style,
+        }
     }
 
     /// Tells the kernel half what to guard.
@@ -70,6 +82,11 @@ impl Kernel {
         }
         self.origin = origin;
         self.write_uplink()
+    }
+
+    /// Who is asked, from the VIP, whenever that is announced.
+    pub fn set_gateways(&mut self, gateways: &[IpAddr]) {
+        gateways.clone_into(&mut self.gateways);
     }
 
     /// WireGuard's port. One that has gone is guarded until there is another: what still sits on it stays silent.
@@ -163,10 +180,18 @@ impl Datapath for Kernel {
 
     fn announce(&mut self) -> Result<(), String> {
         let origin = self.origin()?;
-        for vip in &self.vrrp.virtual_addresses {
-            let frame = announce::announcement(vip.address, origin.mac).map_err(|_| "frame too short")?;
-            let sent = self.socket.send(origin.link, &frame);
-            sent.map_err(|e| format!("announcing {}: {e}", vip.address))?;
+        let send = |vip: IpAddr, frame: Result<BytesMut, NoRoom>| {
+            let frame = frame.map_err(|_| "frame too short")?;
+            self.socket.send(origin.link, &frame).map_err(|e| format!("announcing {vip}: {e}"))
+        };
+        let vips = || self.vrrp.virtual_addresses.iter().map(|vip| vip.address);
+        for vip in vips() {
+            send(vip, announce::announcement(vip, origin.mac))?;
+        }
+        for vip in vips() {
+            for gateway in &self.gateways {
+                send(vip, announce::solicitation(vip, origin.mac, *gateway))?;
+            }
         }
         Ok(())
     }

@@ -200,6 +200,7 @@ impl Node {
     pub fn uplink_found(&mut self, seen: UplinkSeen) {
         let before = self.uplink_state();
         self.uplink = seen;
+        self.carrier.datapath.set_gateways(&self.uplink.gateways);
         if let Err(e) = self.settle_on_uplink() {
             tracing::error!(uplink = self.config.uplink.interface, "{e:#}");
         }

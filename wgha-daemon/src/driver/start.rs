@@ -59,7 +59,8 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
 
     tokio::spawn(worker.run(ends.asked, ends.done));
     let (uplink, tunnel) = (node.config.uplink.interface.clone(), node.config.wireguard.clone());
-    tokio::spawn(observe::watch_uplink(connect()?, uplink, looks.subscribe(), ends.found.clone()));
+    let family = node.config.vrrp.family;
+    tokio::spawn(observe::watch_uplink(connect()?, uplink, family, looks.subscribe(), ends.found.clone()));
     tokio::spawn(observe::watch_tunnel(connect()?, tunnel, looks.subscribe(), ends.found));
     let serving = tokio::spawn(server.serve(ends.asking, ends.followers));
     Ok(Started { node, ring, stop: ends.stop, serving })
@@ -240,7 +241,7 @@ fn settings(config: &Config, conduct: &Conduct) -> Settings {
 /// What the machine must know before it starts.
 async fn look_first(node: &mut Node, handle: &rtnetlink::Handle) -> anyhow::Result<()> {
     let tunnel = observe::tunnel(handle, &node.config.wireguard).await?;
-    let uplink = observe::uplink(handle, &node.config.uplink.interface).await?;
+    let uplink = observe::uplink(handle, &node.config.uplink.interface, node.config.vrrp.family).await?;
     node.tunnel_found(tunnel);
     node.uplink_found(uplink);
     if node.attachment.is_none() {

@@ -13,6 +13,7 @@ pub mod packet_socket;
 pub mod probe_socket;
 pub mod realtime;
 pub mod report;
+pub mod route;
 pub mod timer;
 pub mod tunnel;
 pub mod udp_watch;
