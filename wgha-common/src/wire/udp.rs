@@ -1,6 +1,7 @@
 //! UDP.
 
-use super::be16;
+use super::{be16, checksum::Sum, ip};
+use crate::Address;
 
 /// Bytes of the header.
 pub const HEADER_LEN: usize = 8;
@@ -29,5 +30,58 @@ impl Header {
     #[inline(always)]
     pub const fn parse(b: &[u8; HEADER_LEN]) -> Self {
         Self { source: be16(b, 0), destination: be16(b, 2), len: be16(b, 4), checksum: be16(b, 6) }
+    }
+
+    /// Its bytes.
+    #[must_use]
+    #[inline(always)]
+    pub const fn bytes(&self) -> [u8; HEADER_LEN] {
+        let (s, d) = (self.source.to_be_bytes(), self.destination.to_be_bytes());
+        let (l, c) = (self.len.to_be_bytes(), self.checksum.to_be_bytes());
+        [s[0], s[1], d[0], d[1], l[0], l[1], c[0], c[1]]
+    }
+
+    /// It with the checksum that it has between these addresses before `payload`, an even number of bytes or the last.
+    #[must_use]
+    #[inline(always)]
+    pub fn summed(self, source: &Address, destination: &Address, payload: &[u8]) -> Self {
+        let header = Self { checksum: 0, ..self };
+        let sum = Sum::default().pseudo_header(source, destination, ip::protocol::UDP, self.len);
+        let checksum = match sum.bytes(&header.bytes()).bytes(payload).checksum() {
+            0 => 0xffff, // 0 says that there is none (RFC 768)
+            checksum => checksum,
+        };
+        Self { checksum, ..header }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_makes_the_sum_right() {
+        for (source, destination) in [
+            (Address::v4([192, 0, 2, 1]), Address::v4([192, 0, 2, 2])),
+            (Address::v6([0x20; 16]), Address::v6([0xfe; 16])),
+        ] {
+            for last in 0..=255 {
+                let payload = [1, 2, 3, last];
+                let header = Header { source: 7784, destination: 50_000, len: 12, checksum: 0xabcd };
+                let header = header.summed(&source, &destination, &payload);
+                let sum = Sum::default().pseudo_header(&source, &destination, 17, 12);
+                assert!(sum.bytes(&header.bytes()).bytes(&payload).is_right(), "{header:?}");
+                assert_eq!(Header::parse(&header.bytes()), header);
+            }
+        }
+    }
+
+    #[test]
+    fn a_checksum_of_zero_is_written_as_its_twin() {
+        let (source, destination) = (Address::v4([0; 4]), Address::v4([0; 4]));
+        let header = Header { source: 0, destination: 0, len: 10, checksum: 0 };
+        let rest = header.summed(&source, &destination, &[0, 0]).checksum;
+        let summed = header.summed(&source, &destination, &rest.to_be_bytes());
+        assert_eq!(summed.checksum, 0xffff);
     }
 }
