@@ -7,18 +7,22 @@
 //! | [`node`] | the loop: what can happen, and what is done with it |
 //! | [`carrier`] | from one input to every action; the [`carrier::Datapath`] trait |
 //! | [`kernel`] | the real data path: maps and a packet socket |
+//! | [`probes`] | S-BFD: from numbers to discriminators and back |
 //! | [`worker`] | effects that wait for the kernel, in order |
 //! | [`observe`] | looks at the interfaces when the kernel says that something has changed |
 //! | [`witness`] | writes down what goes by |
+//! | [`told`] | what the loop tells the main thread |
 //! | [`snapshot`] | the node, told |
 
 pub mod carrier;
 pub mod kernel;
 pub mod node;
 pub mod observe;
+pub mod probes;
 pub mod realtime;
 pub mod snapshot;
 pub mod start;
+pub mod told;
 pub mod witness;
 pub mod worker;
 

@@ -165,14 +165,29 @@ impl Node {
     fn drain_ring(&mut self, events: &mut Events) {
         for _ in 0..MAX_DRAINED {
             let Some(event) = events.next() else { return };
-            if EventKind::from_number(event.kind) == Some(EventKind::Malformed) {
-                self.carrier.witness.malformed(&event);
-                continue;
+            self.rung(&event);
+        }
+    }
+
+    fn rung(&mut self, event: &Event) {
+        let input = match EventKind::from_number(event.kind) {
+            Some(EventKind::Malformed) => return self.carrier.witness.malformed(event),
+            Some(EventKind::NewSource) => return self.carrier.told.send_modify(|told| told.sources += 1),
+            Some(EventKind::AdminDown) => {
+                self.carrier.datapath.answer_from(event.source.into()).map(Input::Answered)
             }
-            let revoked = self.carrier.datapath.maps.revoked().map_or(0, |r| r.epoch);
-            if let Some(input) = input_of(&event, revoked) {
-                self.carrier.take(input);
+            Some(EventKind::NeighbourAnswered) => self
+                .carrier
+                .datapath
+                .is_gateway(event.source.into())
+                .then(|| Input::GatewayAnswered(Timestamp::from_nanos(event.at))),
+            _ => {
+                let revoked = self.carrier.datapath.maps.revoked().map_or(0, |r| r.epoch);
+                input_of(event, revoked)
             }
+        };
+        if let Some(input) = input {
+            self.carrier.take(input);
         }
     }
 
@@ -205,6 +220,9 @@ impl Node {
             tracing::error!(uplink = self.config.uplink.interface, "{e:#}");
         }
         let state = self.uplink_state();
+        self.carrier
+            .told
+            .send_if_modified(|told| std::mem::replace(&mut told.source, state.source) != state.source);
         if state != before {
             self.carrier.take(Input::UplinkChanged(state));
         }
@@ -247,6 +265,7 @@ impl Node {
                 pinned = attached.is_pinned(),
                 "attached"
             );
+            self.carrier.datapath.probe_through(&self.config.uplink.interface)?;
             self.attachment = Some(attached);
             self.membership = None;
         }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, bail};
 use aya::maps::{MapData, RingBuf};
 use tokio::{
-    sync::{broadcast, mpsc},
+    sync::{broadcast, mpsc, watch},
     task::JoinHandle,
 };
 
@@ -112,6 +112,7 @@ fn assemble(
         datapath,
         witness: Recording::new(recorder, Notifier::from_env()),
         effects,
+        told: watch::Sender::default(),
         pending: Pending::default(),
         finished: false,
     };

@@ -9,8 +9,8 @@ use aya::{
 use wgha_common::{
     Address,
     abi::{
-        AdvertSeen, AdvertStamp, Counter, Direction, Lease, Revoked, Rung, Traffic, UplinkConfig,
-        traffic_index,
+        AdvertSeen, AdvertStamp, Answer, Counter, Direction, Lease, Outstanding, Revoked, Rung, Sbfd,
+        Traffic, UplinkConfig, traffic_index,
     },
     wire::wireguard::MessageType,
 };
@@ -25,6 +25,10 @@ pub struct Maps {
     lease: Array<MapData, Lease>,
     advert: Array<MapData, AdvertStamp>,
     revoked: Array<MapData, Revoked>,
+    sbfd: Array<MapData, Sbfd>,
+    peers: HashMap<MapData, Address, u32>,
+    probes: Array<MapData, Outstanding>,
+    answers: Array<MapData, Answer>,
     routers: HashMap<MapData, Address, AdvertSeen>,
     rung: Array<MapData, Rung>,
     counters: PerCpuArray<MapData, u64>,
@@ -39,6 +43,10 @@ impl Maps {
             lease: take(ebpf, "LEASE")?,
             advert: take(ebpf, "ADVERT")?,
             revoked: take(ebpf, "REVOKED")?,
+            sbfd: take(ebpf, "SBFD")?,
+            peers: take(ebpf, "PEERS")?,
+            probes: take(ebpf, "PROBES")?,
+            answers: take(ebpf, "ANSWERS")?,
             routers: take(ebpf, "ROUTERS")?,
             rung: take(ebpf, "RUNG")?,
             counters: take(ebpf, "COUNTERS")?,
@@ -80,6 +88,38 @@ impl Maps {
     /// [`BpfError::Map`].
     pub fn set_advert(&mut self, stamp: AdvertStamp) -> Result<(), BpfError> {
         self.advert.set(0, stamp, 0).map_err(|e| BpfError::Map("ADVERT", e))
+    }
+
+    /// Writes `SBFD`.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn set_sbfd(&mut self, sbfd: Sbfd) -> Result<(), BpfError> {
+        self.sbfd.set(0, sbfd, 0).map_err(|e| BpfError::Map("SBFD", e))
+    }
+
+    /// Writes `PEERS`.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`], when it is full among others.
+    pub fn set_peer(&mut self, address: Address, number: u32) -> Result<(), BpfError> {
+        self.peers.insert(address, number, 0).map_err(|e| BpfError::Map("PEERS", e))
+    }
+
+    /// Writes `PROBES` for one peer.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn set_outstanding(&mut self, peer: u32, outstanding: Outstanding) -> Result<(), BpfError> {
+        self.probes.set(peer, outstanding, 0).map_err(|e| BpfError::Map("PROBES", e))
+    }
+
+    /// Reads `ANSWERS` for one peer.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn answer(&self, peer: u32) -> Result<Answer, BpfError> {
+        self.answers.get(&peer, 0).map_err(|e| BpfError::Map("ANSWERS", e))
     }
 
     /// Reads `LEASE`, as the kernel has it.
