@@ -9,6 +9,8 @@ use tokio::{
     task::JoinHandle,
 };
 
+use wgha_common::Timestamp;
+
 use super::{
     carrier::{Carrier, Pending},
     kernel::Kernel,
@@ -50,7 +52,8 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
     // The fence first: it is closed, and takes the place of the one that a killed daemon has left.
     let handle = connect()?;
     look_first(&mut node, &handle).await?;
-    let mut worker = worker(&node.config, connect()?);
+    let raised = watch::Sender::default();
+    let mut worker = worker(&node.config, connect()?, raised.clone());
     if let Err(e) = clear_away(&mut worker).await {
         node.attachment.take().into_iter().for_each(Attachment::leave);
         return Err(e);
@@ -181,12 +184,12 @@ fn watch_kernel() -> anyhow::Result<broadcast::Sender<Look>> {
     Ok(looks)
 }
 
-fn worker(config: &Config, handle: rtnetlink::Handle) -> Worker {
+fn worker(config: &Config, handle: rtnetlink::Handle, raised: watch::Sender<Timestamp>) -> Worker {
     let state = config.paths.socket.with_file_name(format!("{}.tunnel", config.wireguard));
     Worker {
         uplink: config.uplink.interface.clone(),
         vips: config.vrrp.virtual_addresses.clone(),
-        tunnel: Tunnel::new(handle.clone(), &config.wireguard, state),
+        tunnel: Tunnel::new(handle.clone(), &config.wireguard, state, raised),
         handle,
     }
 }
@@ -208,7 +211,7 @@ pub async fn detach(config: &Config) -> anyhow::Result<()> {
     let uplink = link::read(&handle, &config.uplink.interface).await?;
     let in_use = || format!("a daemon guards {}; stop it first", config.uplink.interface);
     let _lock = uplink.map(|l| UplinkLock::take(l.index)).transpose().with_context(in_use)?;
-    clear_away(&mut worker(config, handle)).await?;
+    clear_away(&mut worker(config, handle, watch::Sender::default())).await?;
     attach::remove_clsact(&config.uplink.interface);
     attach::remove_leftovers(&config.paths.bpffs, &[])?;
     Ok(())

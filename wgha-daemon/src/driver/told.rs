@@ -1,3 +1,5 @@
+//! What the loop tells the main thread.
+
 use std::net::IpAddr;
 
 use wgha_common::Timestamp;
