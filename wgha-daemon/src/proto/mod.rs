@@ -41,6 +41,7 @@ mod note;
 pub mod peers;
 mod settings;
 mod state;
+pub mod sync;
 mod takeover;
 mod timers;
 
