@@ -33,6 +33,7 @@ mod adverts;
 mod claim;
 mod election;
 mod group;
+pub mod handshakes;
 mod health;
 mod input;
 mod lease;

@@ -1,15 +1,10 @@
 //! What WireGuard itself says of the interface.
-//!
-//! Keys never leave this file (invariant I12): the Debug of wireguard-control's types prints the
-//! private key, so none of them is passed on.
 
-use std::{io, time::Duration};
+use std::io;
 
 use tokio::sync::Semaphore;
-use wireguard_control::{Backend, Device, InterfaceName};
 
-/// How long an implementation may take to answer. A stopped wireguard-go never does.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+use super::{ANSWER_TIMEOUT, device::Device};
 
 /// How many questions may be waiting for an answer: one that never comes holds a thread.
 static ASKING: Semaphore = Semaphore::const_new(2);
@@ -65,6 +60,16 @@ pub enum WireguardError {
         /// The UAPI socket's.
         userspace: io::Error,
     },
+    /// It does not do what it is asked.
+    #[error("{name}: {what}")]
+    Failed {
+        /// The interface.
+        name: String,
+        /// What was asked, and did not work.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
     /// It does not answer.
     #[error("{0} does not answer within {ANSWER_TIMEOUT:?}: is its process stopped?")]
     Silent(String),
@@ -75,31 +80,23 @@ pub enum WireguardError {
 /// # Errors
 /// [`WireguardError`].
 pub async fn facts(name: &str) -> Result<Facts, WireguardError> {
-    let interface: InterfaceName = name.parse().map_err(|_| WireguardError::Name(name.to_owned()))?;
-    let Ok(turn) = ASKING.try_acquire() else { return Err(WireguardError::Silent(name.to_owned())) };
+    let silent = || WireguardError::Silent(name.to_owned());
+    let turn = ASKING.try_acquire().map_err(|_| silent())?;
+    let interface = name.to_owned();
     let asked = tokio::task::spawn_blocking(move || {
         let _turn = turn;
         read(&interface)
     });
     match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
-        Ok(Ok(Ok(facts))) => Ok(facts),
-        Ok(Ok(Err((kernel, userspace)))) => {
-            Err(WireguardError::Unknown { name: name.to_owned(), kernel, userspace })
-        }
-        Ok(Err(_)) | Err(_) => Err(WireguardError::Silent(name.to_owned())),
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) | Err(_) => Err(silent()),
     }
 }
 
-fn read(name: &InterfaceName) -> Result<Facts, (io::Error, io::Error)> {
-    let device = Device::get(name, Backend::Kernel)
-        .or_else(|kernel| Device::get(name, Backend::Userspace).map_err(|userspace| (kernel, userspace)))?;
-    Ok(Facts {
-        listen_port: device.listen_port.filter(|port| *port != 0),
-        implementation: match device.backend {
-            Backend::Kernel => Implementation::Kernel,
-            Backend::Userspace => Implementation::Userspace,
-        },
-        peers: device.peers.len(),
-        endpoints: device.peers.iter().filter(|p| p.config.endpoint.is_some()).count(),
-    })
+fn read(name: &str) -> Result<Facts, WireguardError> {
+    let mut device = Device::open(name)?;
+    let implementation = device.implementation();
+    let reading = device.read()?;
+    let endpoints = reading.peers.iter().filter(|peer| peer.endpoint.is_some()).count();
+    Ok(Facts { listen_port: reading.listen_port, implementation, peers: reading.peers.len(), endpoints })
 }
