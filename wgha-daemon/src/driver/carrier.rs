@@ -199,9 +199,18 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
                 self.datapath.send_probe(peer, number);
                 None
             }
-            Action::StartHandshakes => self.tell(|told, now| told.handshakes = Some(now)),
-            Action::StopHandshakes => self.tell(|told, _| told.handshakes = None),
-            Action::Report { role, .. } => self.tell(|told, _| told.serving = role == State::Active),
+            Action::StartHandshakes => {
+                self.tell(|told, now| told.handshakes = Some(now));
+                None
+            }
+            Action::StopHandshakes => {
+                self.tell(|told, _| told.handshakes = None);
+                None
+            }
+            Action::Report { role, .. } => {
+                self.tell(|told, _| told.serving = role == State::Active);
+                None
+            }
             Action::Finish => {
                 self.finished = true;
                 None
@@ -213,14 +222,14 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
         }
     }
 
-    fn tell(&self, change: impl FnOnce(&mut Told, Timestamp)) -> Option<Input> {
+    /// Tells the main thread what has changed.
+    pub fn tell(&self, change: impl FnOnce(&mut Told, Timestamp)) {
         let now = self.datapath.now();
         self.told.send_if_modified(|told| {
             let before = *told;
             change(told, now);
             *told != before
         });
-        None
     }
 
     /// An effect has ended.

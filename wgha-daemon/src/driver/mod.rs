@@ -12,12 +12,14 @@
 //! | [`observe`] | looks at the interfaces when the kernel says that something has changed |
 //! | [`witness`] | writes down what goes by |
 //! | [`told`] | what the loop tells the main thread |
+//! | [`peers`] | the other servers, and what they must know of WireGuard's peers |
 //! | [`snapshot`] | the node, told |
 
 pub mod carrier;
 pub mod kernel;
 pub mod node;
 pub mod observe;
+pub mod peers;
 pub mod probes;
 pub mod realtime;
 pub mod snapshot;

@@ -14,6 +14,7 @@ use super::{
     carrier::{Carrier, input_of},
     kernel::{Kernel, Origin},
     observe::{Look, Seen, TunnelSeen, UplinkSeen},
+    peers::{Heard, Report},
     snapshot,
     witness::Recording,
     worker::{Done, Effect},
@@ -61,6 +62,10 @@ pub struct Node {
     pub seen: mpsc::UnboundedReceiver<Seen>,
     /// Asks the watchers to look.
     pub looks: broadcast::Sender<Look>,
+    /// What the main thread tells.
+    pub heard: mpsc::Receiver<Heard>,
+    /// What it has told last of the other servers.
+    pub report: Report,
     /// Somebody asks us to stop.
     pub stops: mpsc::Receiver<()>,
     /// The control socket's questions.
@@ -138,6 +143,7 @@ impl Node {
             ready = wakers.events.ready() => self.ring(&mut wakers.events, ready.is_ok()),
             Some(done) = self.done.recv() => self.effect_done(done),
             Some(seen) = self.seen.recv() => self.found(seen),
+            Some(heard) = self.heard.recv() => self.heard(heard),
             Some(request) = self.requests.recv() => self.answer(request),
             Some(()) = self.stops.recv() => return true,
             () = sleep_until_instant(give_up) => {}
@@ -172,7 +178,7 @@ impl Node {
     fn rung(&mut self, event: &Event) {
         let input = match EventKind::from_number(event.kind) {
             Some(EventKind::Malformed) => return self.carrier.witness.malformed(event),
-            Some(EventKind::NewSource) => return self.carrier.told.send_modify(|told| told.sources += 1),
+            Some(EventKind::NewSource) => return self.carrier.tell(|told, _| told.sources += 1),
             Some(EventKind::AdminDown) => {
                 self.carrier.datapath.answer_from(event.source.into()).map(Input::Answered)
             }
@@ -220,9 +226,8 @@ impl Node {
             tracing::error!(uplink = self.config.uplink.interface, "{e:#}");
         }
         let state = self.uplink_state();
-        self.carrier
-            .told
-            .send_if_modified(|told| std::mem::replace(&mut told.source, state.source) != state.source);
+        let link = self.uplink.link.map(|link| link.index);
+        self.carrier.tell(|told, _| (told.source, told.link) = (state.source, link));
         if state != before {
             self.carrier.take(Input::UplinkChanged(state));
         }
@@ -305,7 +310,22 @@ impl Node {
         self.carrier.tend_tunnel(self.tunnel.went_down);
         // After an effect of ours the machine waits to hear how it stands, changed or not.
         if std::mem::take(&mut self.tunnel_untold) || state != before {
+            self.carrier.tell(|told, _| told.tunnels += 1);
             self.carrier.take(Input::TunnelChanged(state));
+        }
+    }
+
+    fn heard(&mut self, heard: Heard) {
+        match heard {
+            Heard::Introduced { who, discriminator } => {
+                if let Some(probes) = self.carrier.datapath.probes() {
+                    probes.set_discriminator(who.peer, discriminator);
+                }
+                self.carrier.take(Input::PeerIntroduced(who));
+            }
+            Heard::Left(peer) => self.carrier.take(Input::PeerLeft(peer)),
+            Heard::Step { what, detail, at } => self.carrier.witness.step(what, detail, at),
+            Heard::Report(report) => self.report = *report,
         }
     }
 

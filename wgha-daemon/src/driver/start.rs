@@ -1,6 +1,6 @@
 //! From a configuration to a node that is ready: everything is checked before anything is touched.
 
-use std::time::SystemTime;
+use std::{net::SocketAddr, time::SystemTime};
 
 use anyhow::{Context as _, bail};
 use aya::maps::{MapData, RingBuf};
@@ -9,26 +9,29 @@ use tokio::{
     task::JoinHandle,
 };
 
-use wgha_common::Timestamp;
+use wgha_common::{Timestamp, wire::bfd};
 
 use super::{
     carrier::{Carrier, Pending},
     kernel::Kernel,
     node::Node,
     observe::{self, Look, Seen, TunnelSeen, UplinkSeen},
+    peers::{Heard, Ourselves, Parts, Peers, Report},
+    probes::Pace,
+    told::Told,
     witness::Recording,
     worker::{Done, Effect, Worker},
 };
 use crate::{
-    config::Config,
-    proto::{self, Machine, Settings},
+    config::{self, Config, Vrrp},
+    proto::{self, Machine, Settings, sync::Fingerprints},
     status::{
         Event, Notifier, Recorder, Wakeups,
         control::{self, Request},
     },
     sys::{
         bpf::{Attachment, Programs, attach, events},
-        check, clock, link,
+        channel, check, clock, link,
         lock::UplinkLock,
         netlink,
         packet_socket::PacketSocket,
@@ -60,6 +63,9 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
     }
     look_first(&mut node, &handle).await?;
 
+    let told = node.carrier.told.subscribe();
+    let peers = peers(&mut node, told, ends.heard, raised.subscribe());
+    tokio::spawn(peers.run());
     tokio::spawn(worker.run(ends.asked, ends.done));
     let (uplink, tunnel) = (node.config.uplink.interface.clone(), node.config.wireguard.clone());
     let family = node.config.vrrp.family;
@@ -89,6 +95,7 @@ struct Ends {
     asking: mpsc::Sender<Request>,
     followers: broadcast::Sender<Event>,
     stop: mpsc::Sender<()>,
+    heard: mpsc::Sender<Heard>,
 }
 
 /// Loads the kernel half and tells it what to guard; nothing is attached yet.
@@ -100,6 +107,10 @@ fn assemble(
     let (mut programs, maps, ring) = Programs::load()?;
     let mut datapath = Kernel::new(maps, PacketSocket::open().context("packet socket")?, config.vrrp.clone());
     datapath.guard().map_err(anyhow::Error::msg)?;
+    if !config.peers.is_empty() {
+        let proto::Detect { interval, multiplier } = detect(&config, &conduct);
+        datapath.start_probes(Pace { interval, multiplier }, &config.peers)?;
+    }
     if let Some(logger) = programs.logger() {
         tokio::spawn(events::forward_logs(logger));
     }
@@ -108,8 +119,9 @@ fn assemble(
     let (found, seen) = mpsc::unbounded_channel();
     let (asking, requests) = mpsc::channel(16);
     let (stop, stops) = mpsc::channel(1);
+    let (tell, heard) = mpsc::channel(64);
     let recorder = Recorder::new(clock::now(), SystemTime::now());
-    let ends = Ends { asked, done, found, asking, followers: recorder.followers(), stop };
+    let ends = Ends { asked, done, found, asking, followers: recorder.followers(), stop, heard: tell };
     let carrier = Carrier {
         machine: Machine::new(settings(&config, &conduct)),
         datapath,
@@ -128,6 +140,8 @@ fn assemble(
         done: ended,
         seen,
         looks,
+        heard,
+        report: Report::default(),
         stops,
         requests,
         uplink: UplinkSeen::default(),
@@ -140,6 +154,36 @@ fn assemble(
         config,
     };
     Ok((node, ring, ends))
+}
+
+/// The peer channel and what it serves.
+fn peers(
+    node: &mut Node,
+    told: watch::Receiver<Told>,
+    heard: mpsc::Sender<Heard>,
+    raised: watch::Receiver<Timestamp>,
+) -> Peers {
+    let config = &node.config;
+    let Vrrp { id, priority, advert_interval, .. } = config.vrrp;
+    let vips: Vec<_> = config.vrrp.virtual_addresses.iter().map(|vip| vip.address).collect();
+    let detect = detect(config, &node.conduct);
+    let ourselves = Ourselves {
+        priority: priority.number(),
+        discriminator: node.carrier.datapath.probes().map_or(0, |probes| probes.discriminator()),
+        lease: detect.lease(),
+        required_min_rx: detect.interval,
+        vrrp: Fingerprints::of_vrrp(id, &vips, advert_interval),
+    };
+    let key = watch::Sender::default();
+    let settings = channel::Settings {
+        peers: config.peers.iter().map(|peer| SocketAddr::new(*peer, bfd::PORT)).collect(),
+        port: bfd::PORT,
+        own: None,
+        wall_clock: channel::wall_clock,
+    };
+    let channel = channel::open(settings, key.subscribe());
+    let (wireguard, addresses) = (config.wireguard.clone(), config.peers.clone());
+    Peers::new(Parts { ourselves, wireguard, addresses, told, heard, channel, key, raised })
 }
 
 /// A connection for one task: the kernel refuses a second dump on a socket while one is under way (EBUSY).
@@ -230,15 +274,18 @@ fn conduct() -> Conduct {
     conduct
 }
 
+fn detect(config: &Config, conduct: &Conduct) -> proto::Detect {
+    let config::Detect { interval, multiplier } = config.detect_or_default(conduct.not_scheduled.is_none());
+    proto::Detect { interval, multiplier }
+}
+
 fn settings(config: &Config, conduct: &Conduct) -> Settings {
-    let detect = config.detect_or_default(conduct.not_scheduled.is_none());
-    let detect = proto::Detect { interval: detect.interval, multiplier: detect.multiplier };
     Settings {
         priority: config.vrrp.priority,
         interval: config.vrrp.advert_interval,
         preempt: config.vrrp.preempt,
         preempt_delay: config.vrrp.preempt_delay,
-        detect: (!config.peers.is_empty()).then_some(detect),
+        detect: (!config.peers.is_empty()).then(|| detect(config, conduct)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use wgha_common::Timestamp;
+use wgha_common::{IfIndex, Timestamp};
 
 /// What the loop tells the main thread. Only the latest counts, so a main thread that is slow misses nothing and
 /// nothing piles up.
@@ -12,8 +12,12 @@ pub struct Told {
     pub serving: bool,
     /// Where its adverts come from.
     pub source: Option<IpAddr>,
+    /// The uplink.
+    pub link: Option<IfIndex>,
     /// How often the kernel half has rung for a new source of WireGuard's packets.
     pub sources: u64,
+    /// How often the WireGuard interface has changed.
+    pub tunnels: u64,
     /// Handshakes are to be started, since this take-over; `None`: no more.
     pub handshakes: Option<Timestamp>,
 }

@@ -130,7 +130,8 @@ impl Peers {
     /// Makes it ready.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { ourselves, wireguard, addresses, told, heard, channel: (channel, news), key, raised } = parts;
+        let Parts { ourselves, wireguard, addresses, told, heard, channel: (channel, news), key, raised } =
+            parts;
         let handshakes = Handshakes::new(&wireguard, raised);
         Self {
             ourselves,
@@ -283,7 +284,9 @@ impl Peers {
                 tracing::info!(peer = %self.report.address(peer), "peer channel lost: {why}");
                 self.tell(Heard::Left(peer)).await;
             }
-            What::Refused(why) => tracing::error!(peer = %self.report.address(peer), "peer channel refused: {why}"),
+            What::Refused(why) => {
+                tracing::error!(peer = %self.report.address(peer), "peer channel refused: {why}")
+            }
             What::Connected => tracing::info!(peer = %self.report.address(peer), "peer channel open"),
             What::Clock { .. } => {}
         }

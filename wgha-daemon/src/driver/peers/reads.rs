@@ -5,8 +5,12 @@ use std::time::Duration;
 use wgha_common::Timestamp;
 
 /// WireGuard needs a moment to take a packet in; one that it cannot use never shows.
-const AFTER_RING: [Duration; 4] =
-    [Duration::from_millis(2), Duration::from_millis(10), Duration::from_millis(50), Duration::from_millis(250)];
+const AFTER_RING: [Duration; 4] = [
+    Duration::from_millis(2),
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+    Duration::from_millis(250),
+];
 /// What nobody rings for: bytes that tell who talks, and peers that somebody adds or removes.
 const AUDIT: Duration = Duration::from_secs(5);
 /// Readings take one part in so many of the time at most: with 10,000 peers one takes 40 ms.

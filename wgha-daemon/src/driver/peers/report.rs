@@ -68,7 +68,9 @@ impl Report {
         let address = peer.address;
         let mut problems = Vec::new();
         match &peer.connected {
-            Err(why) if peer.refused => problems.push(format!("the peer channel to {address} is refused: {why}")),
+            Err(why) if peer.refused => {
+                problems.push(format!("the peer channel to {address} is refused: {why}"))
+            }
             Err(why) => problems.push(format!("{address} is not connected: {why}")),
             Ok(_) => {}
         }
