@@ -10,7 +10,7 @@ use crate::{
     advert,
     chain::{self, Carried, Content, Part},
     fence, maps, neighbour,
-    packet::Skb,
+    packet::{Packet as _, Skb},
     verdict::Verdict,
     wireguard,
 };

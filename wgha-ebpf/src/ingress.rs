@@ -2,7 +2,7 @@
 
 use wgha_common::{
     abi::{Counter, Direction, UplinkConfig},
-    wire::ip::protocol,
+    wire::{bfd, ip::protocol, udp},
 };
 
 use crate::{
@@ -10,7 +10,8 @@ use crate::{
     chain::{self, Carried, Content, Part},
     fence, maps, neighbour,
     packet::Packet,
-    verdict::Verdict,
+    reflect,
+    verdict::{self, Verdict},
     wireguard,
 };
 
@@ -59,13 +60,23 @@ fn udp<P: Packet>(packet: &P, uplink: &UplinkConfig, carried: &Carried) -> Verdi
     let Some(udp) = wireguard::header(packet, carried) else {
         return Verdict::Pass;
     };
-    if uplink.wireguard_port == 0 || udp.destination != uplink.wireguard_port {
-        return Verdict::Pass;
+    if uplink.wireguard_port != 0 && udp.destination == uplink.wireguard_port {
+        return wireguard(packet, carried, &udp);
     }
+    let probe = match (udp.destination, udp.source) {
+        (bfd::PORT, _) => reflect::question(packet, carried),
+        (port, bfd::PORT) => reflect::answered(packet, carried, port),
+        _ => None,
+    };
+    probe.map_or(Verdict::Pass, verdict::of_probe)
+}
+
+#[inline(always)]
+fn wireguard<P: Packet>(packet: &P, carried: &Carried, udp: &udp::Header) -> Verdict {
     if !fence::serves_wireguard() {
         return Verdict::Drop(Counter::WireguardInFenced);
     }
-    wireguard::count(packet, carried, &udp, Direction::Ingress);
+    wireguard::count(packet, carried, udp, Direction::Ingress);
     Verdict::Pass
 }
 

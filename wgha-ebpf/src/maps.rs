@@ -9,8 +9,9 @@ use aya_ebpf::{
 use wgha_common::{
     Address,
     abi::{
-        AdvertSeen, AdvertStamp, Counter, Direction, EVENTS_BYTES, Event, EventKind, Lease, MAX_ROUTERS,
-        MAX_VIPS, Revoked, Rung, TRAFFIC_ENTRIES, Traffic, UplinkConfig, traffic_index,
+        AdvertSeen, AdvertStamp, Answer, Counter, Direction, EVENTS_BYTES, Event, EventKind, Lease,
+        MAX_PEERS, MAX_ROUTERS, MAX_VIPS, Outstanding, Revoked, Rung, Sbfd, TRAFFIC_ENTRIES, Traffic,
+        UplinkConfig, traffic_index,
     },
     wire::wireguard::MessageType,
 };
@@ -40,6 +41,22 @@ static REVOKED: Array<Revoked> = Array::with_max_entries(1, 0);
 /// Writer: here. Reader: daemon.
 #[map]
 static ROUTERS: LruHashMap<Address, AdvertSeen> = LruHashMap::with_max_entries(MAX_ROUTERS, 0);
+
+/// Writer: daemon. Reader: here.
+#[map]
+static SBFD: Array<Sbfd> = Array::with_max_entries(1, 0);
+
+/// Writer: daemon. Reader: here.
+#[map]
+static PEERS: HashMap<Address, u32> = HashMap::with_max_entries(MAX_PEERS, 0);
+
+/// Writer: daemon. Reader: here.
+#[map]
+static PROBES: Array<Outstanding> = Array::with_max_entries(MAX_PEERS, 0);
+
+/// Writer: here. Reader: daemon.
+#[map]
+static ANSWERS: Array<Answer> = Array::with_max_entries(MAX_PEERS, 0);
 
 /// Writer: here. Reader: daemon.
 #[map]
@@ -116,6 +133,37 @@ pub fn remember(source: &Address, seen: &AdvertSeen) -> AdvertSeen {
         let before = *entry;
         *entry = AdvertSeen { adverts: before.adverts + seen.adverts, ..*seen };
         before
+    }
+}
+
+/// What our reflector and our initiator go by.
+#[inline(always)]
+pub fn sbfd() -> Option<Sbfd> {
+    SBFD.get(0).copied()
+}
+
+/// The number of the peer that has this address.
+#[inline(always)]
+pub fn peer(address: &Address) -> Option<u32> {
+    // SAFETY: an entry that is removed meanwhile stays readable until this program ends.
+    PEERS.get_ptr(address).map(|number| unsafe { *number })
+}
+
+/// Whether a probe with this discriminator is under way to a peer.
+#[inline(always)]
+pub fn is_outstanding(peer: u32, discriminator: u32) -> bool {
+    PROBES.get(peer).is_some_and(|probes| probes.discriminators.contains(&discriminator))
+}
+
+/// Notes an answer and returns the one before: all zeros when there was none.
+#[inline(always)]
+pub fn record_answer(peer: u32, answer: &Answer) -> Option<Answer> {
+    let slot = ANSWERS.get_ptr_mut(peer)?;
+    // SAFETY: the kernel keeps the element where it is. Two answers of one peer on two CPUs may mix; both are right.
+    unsafe {
+        let before = *slot;
+        *slot = Answer { answers: before.answers + answer.answers, ..*answer };
+        Some(before)
     }
 }
 

@@ -16,6 +16,7 @@ mod net;
 mod outbound;
 mod records;
 mod row;
+mod sbfd;
 mod segments;
 mod wire;
 
@@ -54,6 +55,12 @@ const TABLE: &[(&str, &[Hook], In, Rows)] = &[
     ("IPv6 header chains", INGRESS, In::V6, inbound::ipv6_chains),
     ("IPv4 header chains", INGRESS, In::V4, inbound::ipv4_chains),
     ("Fragments in", INGRESS, In::Both, inbound::fragments),
+    ("S-BFD questions", INGRESS, In::Both, sbfd::questions),
+    ("S-BFD questions that are wrong", INGRESS, In::Both, sbfd::wrong_questions),
+    ("S-BFD questions that are none of our business", INGRESS, In::Both, sbfd::foreign),
+    ("S-BFD checksums", INGRESS, In::Both, sbfd::checksums),
+    ("S-BFD answers", INGRESS, In::Both, sbfd::answers),
+    ("S-BFD answers that are wrong", INGRESS, In::Both, sbfd::wrong_answers),
     ("Our adverts out", EGRESS, In::Both, outbound::adverts),
     ("WireGuard out", EGRESS, In::Both, outbound::wireguard_rows),
     ("WireGuard out of another address", EGRESS, In::Both, outbound::pinned),

@@ -55,6 +55,7 @@ fn check(kernel: &mut Kernel, net: &Net, style: ChecksumStyle, started: u64) {
         "the other router"
     );
     let (kind, counter) = (EventKind::ChangedRouter as u32, Counter::AdvertValid as u32);
-    let told = Event { at: got.at, kind, counter, source: high, interval, priority, checksum, reserved: 0 };
+    let told =
+        Event { at: got.at, kind, counter, source: high, interval, priority, checksum, ..Event::default() };
     assert_eq!(kernel.events(), [told]);
 }

@@ -4,12 +4,15 @@ use std::net::IpAddr;
 
 use wgha_common::{
     Address,
-    abi::{Counter, Direction, EventKind, Lease, RING_PAUSE_NANOS, Revoked, Role, Rung},
+    abi::{
+        AdvertStamp, Answer, Counter, Direction, EventKind, Lease, RING_PAUSE_NANOS, Revoked, Role, Rung,
+        Sbfd, UplinkConfig,
+    },
     wire::wireguard::MessageType,
 };
 
 use crate::{
-    kernel::{Hook, Kernel, now},
+    kernel::{Hook, Kernel, Then, now},
     net::Net,
 };
 
@@ -99,21 +102,24 @@ pub struct Row {
     before: Vec<Before>,
     packet: Vec<u8>,
     configure: Option<fn(&mut Configured)>,
-    dropped: bool,
+    then: Then,
     counted: Vec<Counter>,
     rings: Option<EventKind>,
     suppressed: u64,
     traffic: Option<(MessageType, u64)>,
     out: Option<Vec<u8>>,
     ended: Ended,
-    only_xdp: bool,
+    /// What is recorded of an answer: of which peer, to which probe, with which state, and how many it makes.
+    recorded: Option<(u32, u32, u8, u64)>,
+    only: Option<Hook>,
 }
 
 /// What the daemon has configured, for rows that configure something else.
 #[derive(Debug, Clone, Copy)]
 pub struct Configured {
-    pub uplink: wgha_common::abi::UplinkConfig,
-    pub stamp: wgha_common::abi::AdvertStamp,
+    pub uplink: UplinkConfig,
+    pub stamp: AdvertStamp,
+    pub sbfd: Sbfd,
 }
 
 /// A packet that passes without a trace, on a Backup.
@@ -124,14 +130,15 @@ pub fn row(what: impl Into<String>, packet: Vec<u8>) -> Row {
         before: Vec::new(),
         packet,
         configure: None,
-        dropped: false,
+        then: Then::Passes,
         counted: Vec::new(),
         rings: None,
         suppressed: 0,
         traffic: None,
         out: None,
         ended: Ended::No,
-        only_xdp: false,
+        recorded: None,
+        only: None,
     }
 }
 
@@ -153,8 +160,20 @@ impl Row {
 
     /// It is dropped and counted.
     pub fn drops(mut self, counter: Counter) -> Self {
-        self.dropped = true;
+        self.then = Then::Drops;
         self.counts(counter)
+    }
+
+    /// It leaves where it came in, as this, and is counted.
+    pub fn returns(mut self, counter: Counter, out: Vec<u8>) -> Self {
+        self.then = Then::Returns;
+        self.counts(counter).leaves_as(out)
+    }
+
+    /// It is recorded as an answer of this peer to this probe: so many have come.
+    pub const fn records(mut self, peer: u32, probe: u32, state: u8, answers: u64) -> Self {
+        self.recorded = Some((peer, probe, state, answers));
+        self
     }
 
     /// It is counted.
@@ -192,34 +211,42 @@ impl Row {
     }
 
     /// The kernel puts no such frame into a socket buffer for a test; behind a tag it does.
-    pub const fn only_xdp(mut self) -> Self {
-        self.only_xdp = true;
+    pub const fn only_xdp(self) -> Self {
+        self.only(Hook::Xdp)
+    }
+
+    /// It is run in no other program.
+    pub const fn only(mut self, hook: Hook) -> Self {
+        self.only = Some(hook);
         self
     }
 
     pub fn runs_in(&self, hook: Hook) -> bool {
-        hook == Hook::Xdp || !self.only_xdp
+        self.only.is_none_or(|only| only == hook)
     }
 
     /// Puts it through the kernel half, and panics where something else comes out.
     pub fn run(&self, kernel: &mut Kernel, net: &Net, hook: Hook) {
         let at = format!("{} ({}, {})", self.what, hook.program(), net.family);
-        let mut configured = Configured { uplink: net.uplink(), stamp: net.stamp() };
+        let mut configured = Configured { uplink: net.uplink(), stamp: net.stamp(), sbfd: net.sbfd() };
         if let Some(configure) = self.configure {
             configure(&mut configured);
         }
         kernel.reset(configured.uplink, &net.vips(), configured.stamp);
+        kernel.set_sbfd(configured.sbfd, &net.peers());
         self.held.set(kernel);
         self.before.iter().for_each(|before| prepare(kernel, hook, before));
         kernel.forget();
-        let (revoked, suppressed, started) = (kernel.revoked(), all_suppressed(kernel), now());
+        let (revoked, suppressed) = (kernel.revoked(), all_suppressed(kernel));
+        let (answers, started) = (kernel.answers(), now());
         let ran = kernel.run(hook, &self.packet);
-        assert_eq!(ran.dropped, self.dropped, "{at}: dropped");
+        assert_eq!(ran.then, self.then, "{at}");
         assert_eq!(kernel.counters(), self.wanted_counters(), "{at}: counters");
         assert_eq!(all_suppressed(kernel) - suppressed, self.suppressed, "{at}: suppressed");
         self.check_out(&at, &ran.out);
         self.check_traffic(&at, kernel, hook);
         self.check_event(&at, kernel, started);
+        self.check_answers(&at, answers, &kernel.answers(), started);
         self.check_revoked(&at, revoked, kernel.revoked(), started);
     }
 
@@ -252,6 +279,15 @@ impl Row {
         }
     }
 
+    fn check_answers(&self, at: &str, mut wanted: Vec<Answer>, got: &[Answer], started: u64) {
+        if let Some((peer, discriminator, state, answers)) = self.recorded {
+            let when = got[peer as usize].at;
+            assert!((started..=now()).contains(&when), "{at}: the answer's time");
+            wanted[peer as usize] = Answer { at: when, answers, discriminator, state, reserved: [0; 3] };
+        }
+        assert_eq!(got, wanted, "{at}: answers");
+    }
+
     fn check_revoked(&self, at: &str, before: Revoked, after: Revoked, started: u64) {
         let by = match self.ended {
             Ended::No => return assert_eq!(after, before, "{at}: the lease"),
@@ -270,7 +306,11 @@ impl Row {
             self.what,
             seen,
             self.held.name(),
-            if self.dropped { "drop" } else { "pass" },
+            match self.then {
+                Then::Passes => "pass",
+                Then::Drops => "drop",
+                Then::Returns => "back",
+            },
             if counted.is_empty() { "-".to_owned() } else { counted.join(", ") },
             self.rings.map_or(if self.suppressed > 0 { "(paused)" } else { "-" }, EventKind::name),
             self.traffic.map_or("-", |(message, _)| message.name()),

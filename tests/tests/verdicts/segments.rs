@@ -7,7 +7,7 @@ use wgha_common::{
 use wgha_tests::may_run;
 
 use crate::{
-    kernel::{Hook, Kernel},
+    kernel::{Hook, Kernel, Then},
     net::Net,
     row::Held,
 };
@@ -36,7 +36,7 @@ fn segments_count_each_and_by_their_own_length() {
         ] {
             kernel.reset(net.uplink(), &net.vips(), net.stamp());
             Held::Active.set(&mut kernel);
-            assert!(!kernel.run_with(hook, &frame, Some(&context), 1).dropped);
+            assert_eq!(kernel.run_with(hook, &frame, Some(&context), 1).then, Then::Passes);
             let counted =
                 Traffic { packets: segments.into(), bytes: frame.len() as u64, ..Traffic::default() };
             assert_eq!(

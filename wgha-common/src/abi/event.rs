@@ -81,8 +81,10 @@ pub struct Event {
     pub priority: u8,
     /// Its [`crate::abi::ChecksumStyle`] as a number.
     pub checksum: u8,
+    /// The UDP port that it came from, in host order; of `NewSource` only.
+    pub port: u16,
     /// Zero.
-    pub reserved: u32,
+    pub reserved: u16,
 }
 
 /// When an [`EventKind`] last rang, so that a flood wakes the daemon once in [`crate::abi::RING_PAUSE_NANOS`]. Writer: kernel.
