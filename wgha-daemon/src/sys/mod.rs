@@ -3,6 +3,7 @@
 pub mod address;
 pub mod announce;
 pub mod bpf;
+pub mod channel;
 pub mod check;
 pub mod clock;
 pub mod link;
