@@ -40,8 +40,8 @@ pub(super) const PAYLOAD_MAX: usize = 65_535 - TAG_LEN;
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A whole frame must come in this time: a peer that lives pings each 500 ms.
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(3);
-/// A whole frame must have gone in this time.
-pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(3);
+/// A whole frame must have gone in this time; before TCP gives up, which could not say why.
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Who begins the handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

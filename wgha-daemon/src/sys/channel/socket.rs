@@ -17,6 +17,9 @@ use super::error::LinkError;
 /// How long what was sent may stay unacknowledged.
 const USER_TIMEOUT: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// What the kernel may hold of one connection, each way: a peer that does not read is found out soon,
+/// and a slow driver has little to catch up with.
+const BUFFER: usize = 256 * 1024;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 16;
 
@@ -68,6 +71,8 @@ fn bound(own: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(own), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
+    socket.set_recv_buffer_size(BUFFER)?; // what is accepted inherits both
+    socket.set_send_buffer_size(BUFFER)?;
     match own {
         SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
         SocketAddr::V6(_) => {

@@ -134,7 +134,7 @@ async fn a_peer_that_never_reads_costs_no_memory_and_holds_nobody_up() {
         one.channel.publish((0..COUNT).map(|n| record(n, port)).collect());
         // Table and revisions: what all connections together hold back.
         assert_eq!(one.channel.shared.table().sizes(), (10_000, 10_000));
-        // The other peer has them all, whatever happens to the first.
+        // The other peer gets them, whatever happens to the first.
         while three.records(1).await.last() != Some(&record(COUNT - 1, port)) {}
         if let Ok(news) = one.news.try_recv()
             && let What::Lost(why) = news.what
@@ -146,7 +146,8 @@ async fn a_peer_that_never_reads_costs_no_memory_and_holds_nobody_up() {
     pinging.abort();
     let (peer, why) = lost.expect("it is still connected");
     assert_eq!(peer, PeerId(0));
-    assert!(why.contains("has not read for 3s"), "{why}");
+    // TCP_USER_TIMEOUT may come first.
+    assert!(why.contains("has not read for 2s") || why.contains("timed out"), "{why}");
 }
 
 #[tokio::test]
