@@ -181,7 +181,11 @@ fn costs() {
         stage.device.start_handshakes(&[start]).unwrap();
         let took = monotonic_ns() - at;
         let first = wire.wait_received("an initiation", at, AT_ONCE, |f| f.is_udp_port(Plan::PORT)).unwrap();
-        println!("{how:?}, one peer: {} µs to the wire, {} µs in all", (first.at_ns - at) / 1000, took / 1000);
+        println!(
+            "{how:?}, one peer: {} µs to the wire, {} µs in all",
+            (first.at_ns - at) / 1000,
+            took / 1000
+        );
     }
     for peers in [100_u32, 1_000, 10_000] {
         measure(&mut stage, &wire, peers);
@@ -212,9 +216,13 @@ fn measure(stage: &mut Stage, wire: &Capture, peers: u32) {
     let at = Instant::now();
     stage.device.set_endpoints(&endpoints).unwrap();
     println!("  endpoints of all set in {:?}", at.elapsed());
-    for (n, how) in [(1, How::Toggle), (64, How::Anew), (100, How::Anew), (100, How::Toggle), (1, How::Anew)] {
-        let starts =
-            keys.iter().take(n).map(|key| Start { key: *key, endpoint: stage.endpoint, how }).collect::<Vec<_>>();
+    for (n, how) in [(1, How::Toggle), (64, How::Anew), (100, How::Anew), (100, How::Toggle), (1, How::Anew)]
+    {
+        let starts = keys
+            .iter()
+            .take(n)
+            .map(|key| Start { key: *key, endpoint: stage.endpoint, how })
+            .collect::<Vec<_>>();
         stage.device.prepare().unwrap();
         let at = monotonic_ns();
         stage.device.start_handshakes(&starts).unwrap();
