@@ -1,0 +1,248 @@
+//! Handshakes that a server starts: with real WireGuard, without the daemon.
+#![expect(clippy::unwrap_used, reason = "tests panic")]
+
+use std::{
+    net::SocketAddr,
+    thread,
+    time::{Duration, Instant},
+};
+
+use wgha::{
+    proto::{
+        handshakes::{How, Start},
+        peers::{PeerKey, WireguardPeer},
+    },
+    sys::wireguard::Device,
+};
+use wgha_tests::{Capture, Plan, Topology, Tunnel, Which::B, may_run, monotonic_ns};
+
+/// Much less than REKEY_TIMEOUT, after which WireGuard tries again by itself.
+const AT_ONCE: Duration = Duration::from_secs(3);
+const PSK: &str = "FpCyhws9cxwWoV4xELtfJvjJN+zQVRPISllRWgeopVE=";
+
+/// The client, and B with the VIP; the client is silent, and B knows nothing of where it is.
+struct Stage {
+    topology: Topology,
+    device: Device,
+    endpoint: SocketAddr,
+}
+
+impl Stage {
+    fn set() -> Self {
+        let topology = Topology::ipv6().unwrap();
+        let server = topology.server(B);
+        server.namespace.ip(&format!("address add {}/64 dev eno1", topology.plan.vip)).unwrap();
+        let port = topology.client_tunnel.wg_show("listen-port").unwrap().trim().parse().unwrap();
+        let endpoint = SocketAddr::new(topology.plan.client, port);
+        let device = Device::at_socket(&server.namespace.path("/run/wireguard/wg1.sock")).unwrap();
+        // The other end is resolved, as it is in a take-over.
+        server.namespace.run("ping", &["-c1", "-W2", &topology.plan.client.to_string()]).unwrap();
+        Self { topology, device, endpoint }
+    }
+
+    fn tunnel(&self) -> &Tunnel {
+        &self.topology.server(B).tunnel
+    }
+
+    /// Gives B the client anew, with everything that a peer can have, and no memory of having tried to reach it.
+    fn renew_client(&self, keepalive: &str) {
+        let (key, client) = (Plan::CLIENT_PUBLIC, self.topology.plan.tunnel_client);
+        let psk = format!("printf %s {PSK} | wg set");
+        let shell = |namespace: &wgha_tests::Namespace, line: String| {
+            namespace.run("sh", &["-c", &line]).unwrap();
+        };
+        let b = &self.topology.server(B).namespace;
+        shell(b, format!("wg set wg1 peer {key} remove"));
+        let allowed = format!("{client}/128,192.0.2.128/25,2001:db8:77::/48");
+        shell(b, format!("{psk} wg1 peer {key} preshared-key /dev/stdin allowed-ips {allowed}{keepalive}"));
+        let server = Plan::SERVER_PUBLIC;
+        shell(
+            &self.topology.client,
+            format!("{psk} {} peer {server} preshared-key /dev/stdin", wgha_tests::topology::CLIENT_TUNNEL),
+        );
+    }
+
+    fn client(&mut self) -> WireguardPeer {
+        let [client] = self.device.read().unwrap().peers.try_into().unwrap();
+        client
+    }
+
+    fn start(&mut self, how: How) {
+        let key = self.client().key;
+        self.device.start_handshakes(&[Start { key, endpoint: self.endpoint, how }]).unwrap();
+    }
+
+    /// What must not change: PSK, allowed IPs in any order, keepalive.
+    fn settings(&self) -> Vec<String> {
+        let shown = ["preshared-keys", "allowed-ips", "persistent-keepalive"]
+            .map(|what| self.tunnel().wg_show(what).unwrap());
+        shown
+            .iter()
+            .map(|line| {
+                let mut words = line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+                words.sort();
+                words.join(" ")
+            })
+            .collect()
+    }
+
+    fn wait_handshake_after(&mut self, before: Option<Duration>, timeout: Duration) -> bool {
+        let end = Instant::now() + timeout;
+        while Instant::now() < end {
+            if self.client().last_handshake > before {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+}
+
+#[test]
+fn a_toggle_reaches_a_fresh_peer_and_leaves_no_trace() {
+    if !may_run() {
+        return;
+    }
+    let mut stage = Stage::set();
+    stage.renew_client("");
+    let before = stage.settings();
+    stage.start(How::Toggle);
+    assert!(stage.wait_handshake_after(None, AT_ONCE));
+    assert_eq!(stage.settings(), before);
+    assert!(before[2].ends_with("off") && before[0].contains(PSK), "{before:?}");
+}
+
+#[test]
+fn anew_reaches_a_peer_in_spite_of_a_session_and_of_an_initiation_just_sent() {
+    if !may_run() {
+        return;
+    }
+    let mut stage = Stage::set();
+    for keepalive in ["", " persistent-keepalive 7"] {
+        stage.renew_client(keepalive);
+        let before = stage.settings();
+        // An initiation that nobody answers: the client's port is another one.
+        let elsewhere = SocketAddr::new(stage.topology.plan.client, 9);
+        let key = stage.client().key;
+        stage.device.set_endpoints(&[(key, elsewhere)]).unwrap();
+        stage.device.start_handshakes(&[Start { key, endpoint: elsewhere, how: How::Toggle }]).unwrap();
+        stage.device.set_endpoints(&[(key, stage.endpoint)]).unwrap();
+        stage.start(How::Toggle);
+        let trapped = !stage.wait_handshake_after(None, Duration::from_millis(500));
+        assert!(trapped, "a toggle does not help after an initiation: is the 5 s trap no more?");
+        stage.start(How::Anew);
+        assert!(stage.wait_handshake_after(None, AT_ONCE), "after an initiation");
+
+        let first = stage.client().last_handshake;
+        stage.start(How::Toggle);
+        let held = !stage.wait_handshake_after(first, Duration::from_millis(500));
+        assert!(held, "a toggle does not help while there is a session");
+        // It has forgotten when the last handshake was; that there is one is enough.
+        stage.start(How::Anew);
+        assert!(stage.wait_handshake_after(first, AT_ONCE), "in spite of a session");
+        assert_eq!(stage.settings(), before);
+    }
+}
+
+#[test]
+fn a_peer_that_is_not_there_is_not_made() {
+    if !may_run() {
+        return;
+    }
+    let mut stage = Stage::set();
+    let nobody = PeerKey([7; 32]);
+    let start = |how| Start { key: nobody, endpoint: "[2001:db8:9::2]:7".parse().unwrap(), how };
+    stage.device.set_endpoints(&[(nobody, stage.endpoint)]).unwrap();
+    stage.device.start_handshakes(&[start(How::Toggle), start(How::Anew)]).unwrap();
+    // Known when it was read, gone when it is kicked.
+    let key = stage.client().key;
+    let gone = Start { key, endpoint: stage.endpoint, how: How::Toggle };
+    stage.tunnel().wg_set(&format!("peer {} remove", Plan::CLIENT_PUBLIC)).unwrap();
+    stage.device.start_handshakes(&[gone]).unwrap();
+    stage.device.set_endpoints(&[(key, stage.endpoint)]).unwrap();
+    assert_eq!(stage.device.read().unwrap().peers, []);
+}
+
+#[test]
+#[ignore = "a measurement: prints what reading and starting cost"]
+fn costs() {
+    if !may_run() {
+        return;
+    }
+    let mut stage = Stage::set();
+    stage.renew_client("");
+    stage.client();
+    let wire = Capture::at_port(&stage.topology, B).unwrap();
+    for how in [How::Toggle, How::Anew, How::Anew, How::Anew] {
+        thread::sleep(Duration::from_millis(100));
+        stage.device.prepare().unwrap();
+        let start = Start { key: stage.client().key, endpoint: stage.endpoint, how };
+        let at = monotonic_ns();
+        stage.device.start_handshakes(&[start]).unwrap();
+        let took = monotonic_ns() - at;
+        let first = wire.wait_received("an initiation", at, AT_ONCE, |f| f.is_udp_port(Plan::PORT)).unwrap();
+        println!(
+            "{how:?}, one peer: {} µs to the wire, {} µs in all",
+            (first.at_ns - at) / 1000,
+            took / 1000
+        );
+    }
+    for peers in [100_u32, 1_000, 10_000] {
+        measure(&mut stage, &wire, peers);
+    }
+}
+
+fn measure(stage: &mut Stage, wire: &Capture, peers: u32) {
+    let server = &stage.topology.server(B).namespace;
+    let mut text = format!("[Interface]\nPrivateKey = {}\nListenPort = {}\n", Plan::SERVER_KEY, Plan::PORT);
+    for n in 0..peers {
+        let mut key = [0x55; 32];
+        key[..4].copy_from_slice(&n.to_be_bytes());
+        let (key, [_, b, c, d]) = (PeerKey(key).base64(), n.to_be_bytes());
+        text += &format!("[Peer]\nPublicKey = {key}\nPresharedKey = {PSK}\nAllowedIPs = 10.{b}.{c}.{d}/32\n");
+    }
+    server.run_with_input("wg", &["setconf", "wg1", "/dev/stdin"], &text).unwrap();
+    let before = resident_kib();
+    let mut times = Vec::new();
+    for _ in 0..7 {
+        let at = Instant::now();
+        assert_eq!(stage.device.read().unwrap().peers.len(), peers as usize);
+        times.push(at.elapsed());
+    }
+    times.sort();
+    println!("{peers} peers: read {:?} at the median, {} KiB more", times[3], resident_kib() - before);
+    let keys = stage.device.read().unwrap().peers.iter().map(|p| p.key).collect::<Vec<_>>();
+    let endpoints = keys.iter().map(|key| (*key, stage.endpoint)).collect::<Vec<_>>();
+    let at = Instant::now();
+    stage.device.set_endpoints(&endpoints).unwrap();
+    println!("  endpoints of all set in {:?}", at.elapsed());
+    for (n, how) in [(1, How::Toggle), (64, How::Anew), (100, How::Anew), (100, How::Toggle), (1, How::Anew)]
+    {
+        let starts = keys
+            .iter()
+            .take(n)
+            .map(|key| Start { key: *key, endpoint: stage.endpoint, how })
+            .collect::<Vec<_>>();
+        stage.device.prepare().unwrap();
+        let at = monotonic_ns();
+        stage.device.start_handshakes(&starts).unwrap();
+        let took = monotonic_ns() - at;
+        thread::sleep(Duration::from_millis(60));
+        let seen = wire.received(at);
+        let sent = seen.iter().filter(|p| p.frame().is_udp_port(Plan::PORT)).map(|p| p.at_ns - at);
+        let sent = sent.collect::<Vec<_>>();
+        println!(
+            "  {how:?} of {n}: {} µs to the first on the wire, {} µs to the last of {}, {} µs in all",
+            sent.first().map_or(0, |ns| ns / 1000),
+            sent.last().map_or(0, |ns| ns / 1000),
+            sent.len(),
+            took / 1000
+        );
+    }
+}
+
+fn resident_kib() -> i64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
