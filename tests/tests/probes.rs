@@ -8,7 +8,8 @@ use wgha_tests::{
 
 /// B's status says that it probes A and is answered.
 fn wait_probing(pair: &Pair) {
-    let there = clock::wait_until("B to go by probes", SOON, || Ok(pair.b.status()?["detection"]["by"] == "probes"));
+    let there =
+        clock::wait_until("B to go by probes", SOON, || Ok(pair.b.status()?["detection"]["by"] == "probes"));
     assert!(there.is_ok(), "{:#}\n{:#}", pair.a.status().unwrap(), pair.b.status().unwrap());
 }
 

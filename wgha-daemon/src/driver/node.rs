@@ -261,7 +261,7 @@ impl Node {
             let in_use = || format!("another daemon guards {}; stop it first", uplink.interface);
             self.lock = Some(UplinkLock::take(link.index).with_context(in_use)?);
             let (interface, bpffs) = (uplink.interface.as_str(), self.config.paths.bpffs.as_path());
-            let place = attach::Place { interface, link: link.index, bpffs };
+            let place = attach::Place { interface, link: link.index, veth: link.veth, bpffs };
             let attached = attach::attach(&mut self.programs, place, uplink.attach)?;
             tracing::info!(
                 uplink = uplink.interface,
