@@ -254,10 +254,13 @@ impl Kernel {
         events
     }
 
-    /// Gives a TC program a name in a bpffs.
+    /// Gives a program a name in a bpffs.
     pub fn pin(&mut self, hook: Hook, path: &std::path::Path) {
         let program = self.ebpf.program_mut(hook.program()).unwrap();
-        <&mut SchedClassifier>::try_from(program).unwrap().pin(path).unwrap();
+        match hook {
+            Hook::Xdp => <&mut Xdp>::try_from(program).unwrap().pin(path).unwrap(),
+            _ => <&mut SchedClassifier>::try_from(program).unwrap().pin(path).unwrap(),
+        }
     }
 
     pub fn run(&self, hook: Hook, frame: &[u8]) -> Ran {

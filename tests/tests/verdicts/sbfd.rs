@@ -14,7 +14,7 @@ use crate::{
 /// The reflector's port.
 const PORT: u16 = 7784;
 /// Where a peer asks from.
-const THEIR_PORT: u16 = 50_123;
+pub const THEIR_PORT: u16 = 50_123;
 /// The peer's own discriminator for its question.
 const QUESTION: u32 = 0x0102_0304;
 
@@ -59,7 +59,7 @@ impl Control {
     }
 
     /// What our reflector answers to it.
-    fn answer(&self, state: u8) -> Self {
+    pub fn answer(&self, state: u8) -> Self {
         Self {
             version_diagnostic: if state == ADMIN_DOWN { 0x27 } else { 0x20 },
             state,
@@ -76,7 +76,8 @@ impl Control {
         Self { state, flags: 0, mine: 0xbeef, yours: probe, ..Self::question() }
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    /// Its bytes.
+    pub fn bytes(&self) -> Vec<u8> {
         let mut bytes =
             vec![self.version_diagnostic, self.state << 6 | self.flags, self.multiplier, self.len];
         for word in [self.mine, self.yours, self.min_tx, self.min_rx, 0] {
