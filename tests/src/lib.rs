@@ -27,6 +27,9 @@
 
 pub mod capture;
 pub mod clock;
+pub mod contestant;
+pub mod echo;
+pub mod fault;
 pub mod frame;
 pub mod interrupt;
 pub mod keepalived;
@@ -38,9 +41,12 @@ pub mod pinger;
 pub mod plan;
 pub mod privilege;
 pub mod process;
+pub mod prober;
+pub mod steal;
 mod sys;
 pub mod topology;
 mod turn;
+pub mod usage;
 pub mod wireguard;
 
 pub use capture::{Capture, Packet};
