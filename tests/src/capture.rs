@@ -219,3 +219,58 @@ fn monotonic(realtime_ns: Option<u64>) -> u64 {
     realtime_ns
         .map_or(now, |then| now.saturating_sub(sys::clock_ns(libc::CLOCK_REALTIME).saturating_sub(then)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::packets::{Datagram, Ip, UDP, wireguard};
+
+    const VIP: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 2);
+    const OTHER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 3);
+
+    /// As much of classic BPF as [`Watch::filter`] uses.
+    fn accepts(filter: &[libc::sock_filter], frame: &[u8]) -> bool {
+        let (mut at, mut a) = (0, 0_u32);
+        loop {
+            let step = filter[at];
+            let k = step.k as usize;
+            at += 1;
+            match step.code {
+                LOAD_WORD => a = u32::from_be_bytes(frame[k..k + 4].try_into().unwrap()),
+                LOAD_HALF => a = u16::from_be_bytes(frame[k..k + 2].try_into().unwrap()).into(),
+                LOAD_BYTE => a = frame[k].into(),
+                JUMP_IF_EQUAL => at += usize::from(if a == step.k { step.jt } else { step.jf }),
+                RETURN => return step.k != 0,
+                code => panic!("{code:#x}"),
+            }
+        }
+    }
+
+    fn frame(source: Ipv6Addr, ports: (u16, u16), message: u8) -> Vec<u8> {
+        let ip = Ip::new(source.into(), IpAddr::V6(OTHER), UDP);
+        Datagram::new(ports.0, ports.1, wireguard(message, 32)).frame(&ip)
+    }
+
+    #[test]
+    fn a_watch_lets_through_what_must_be_looked_at() {
+        for (from, ports, message, all_sent, wanted) in [
+            (VIP, (51800, 9), 4, false, false),
+            (VIP, (51800, 9), 4, true, true),
+            (VIP, (51800, 9), 1, false, true),
+            (OTHER, (51800, 9), 4, false, true),
+            (OTHER, (9, 51800), 4, true, false),
+            (OTHER, (9, 51800), 2, false, true),
+            (OTHER, (9, 10), 1, true, false),
+        ] {
+            let filter = Watch { port: 51800, vip: VIP, all_sent }.filter();
+            let frame = frame(from, ports, message);
+            assert_eq!(accepts(&filter, &frame), wanted, "{}", Frame(&frame).describe());
+        }
+        let filter = Watch { port: 51800, vip: VIP, all_sent: true }.filter();
+        let tcp = Ip::new(VIP.into(), VIP.into(), crate::packets::TCP).frame(&[0; 32]);
+        assert!(!accepts(&filter, &tcp));
+        assert!(!accepts(&filter, &crate::packets::ethernet(crate::packets::ARP, &[0; 64])));
+    }
+}

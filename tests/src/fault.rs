@@ -116,7 +116,7 @@ impl Topology {
             OneWay::Received => "egress",
         };
         let rules = format!(
-            "table netdev lost-{port} {{\n chain all {{\n  type filter hook {hook} device \"{port}\" priority -500\n  \
+            "table netdev lost_{which} {{\n chain all {{\n  type filter hook {hook} device \"{port}\" priority -500\n  \
              policy drop\n }}\n}}\n"
         );
         self.switch.run_with_input("nft", &["-f", "-"], &rules).map(drop)
@@ -176,7 +176,8 @@ fn link_local(server: &Namespace) -> Result<IpAddr> {
 
 fn mac(server: &Namespace) -> Result<[u8; 6]> {
     let text = fs::read_to_string(server.path(&format!("/sys/class/net/{UPLINK}/address")))?;
-    let bytes: Vec<u8> = text.trim().split(':').map(|b| u8::from_str_radix(b, 16)).collect::<Result<_, _>>()?;
+    let bytes: Vec<u8> =
+        text.trim().split(':').map(|b| u8::from_str_radix(b, 16)).collect::<Result<_, _>>()?;
     bytes.try_into().map_err(|_| anyhow!("not a MAC address: {text}"))
 }
 

@@ -181,7 +181,8 @@ fn send_probes(
     sent: &Mutex<Vec<u64>>,
     stopped: &AtomicBool,
 ) {
-    sys::prefer_this_thread();
+    // keepalived's scripts inherit its real-time priority.
+    sys::prefer_this_thread_above_all();
     let pace = u64::try_from(pace.as_nanos()).unwrap_or(u64::MAX).max(1);
     let mut next = monotonic_ns();
     let mut number = 0_u64;

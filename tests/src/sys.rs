@@ -118,8 +118,7 @@ pub fn packet_socket(interface: &str) -> Result<OwnedFd> {
 /// The same, of those frames that `filter` (classic BPF) wants.
 pub fn filtered_packet_socket(interface: &str, filter: &mut [libc::sock_filter]) -> Result<OwnedFd> {
     let fd = unbound_packet_socket()?;
-    let program =
-        libc::sock_fprog { len: u16::try_from(filter.len())?, filter: filter.as_mut_ptr() };
+    let program = libc::sock_fprog { len: u16::try_from(filter.len())?, filter: filter.as_mut_ptr() };
     #[expect(unsafe_code, reason = "SO_ATTACH_FILTER takes a pointer to instructions")]
     // SAFETY: the kernel copies the instructions, which live through the call and whose number is given.
     let rc = unsafe {
@@ -342,7 +341,16 @@ fn read_control(header: &libc::cmsghdr, received: &mut Received) {
 
 /// Gives the calling thread SCHED_FIFO, if that is allowed: a late prober measures itself.
 pub fn prefer_this_thread() {
-    let parameters = libc::sched_param { sched_priority: 20 };
+    run_in_real_time(20);
+}
+
+/// The same, above everything that is measured. For a thread that hardly uses its core.
+pub fn prefer_this_thread_above_all() {
+    run_in_real_time(90);
+}
+
+fn run_in_real_time(priority: libc::c_int) {
+    let parameters = libc::sched_param { sched_priority: priority };
     #[expect(unsafe_code, reason = "std has no scheduling classes")]
     // SAFETY: 0 is the calling thread; the parameters live through the call.
     unsafe {

@@ -85,7 +85,8 @@ impl Contestant for WithWgha {
     }
 
     fn forget(&self, topology: &Topology, which: Which) -> Result<()> {
-        let detached = node::run_wgha(&topology.server(which).namespace, &["detach", "--config", node::CONFIG])?;
+        let detached =
+            node::run_wgha(&topology.server(which).namespace, &["detach", "--config", node::CONFIG])?;
         ensure!(detached.status.success(), "wgha detach: {}", String::from_utf8_lossy(&detached.stderr));
         Ok(())
     }

@@ -50,12 +50,7 @@ pub struct Plan {
     runs: usize,
 
     /// Who is compared: B0 the recipe with keepalived, B1 at 10 ms, B2 with endpoints pushed, O the oracle, W… wgha
-    #[arg(
-        long,
-        value_name = "NAMES",
-        value_delimiter = ',',
-        default_value = "B0,B1,B2,O,W50,W10,W2,W1"
-    )]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "B0,B1,B2,O,W50,W10,W2,W1")]
     contestants: Vec<String>,
 
     /// failover: FAULT or FAULT/CONDITION, or `all` for every fault with a cold Backup and every condition of a crash
@@ -106,7 +101,7 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn tools() -> Vec<Tool> {
-    let mut tools = vec![Tool::Ip, Tool::Nft, Tool::Wg, Tool::Keepalived];
+    let mut tools = vec![Tool::Ip, Tool::Ping, Tool::Nft, Tool::Wg, Tool::Keepalived];
     if !stage::kernel_has_wireguard() {
         tools.push(Tool::WireguardGo);
     }

@@ -17,6 +17,8 @@ pub struct Case {
 /// What is done to the Active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
+    /// Nothing: what the prober sees of itself and of the machine.
+    Nothing,
     /// Its frames go nowhere, its carrier stays.
     Crash,
     /// It loses its carrier.
@@ -56,7 +58,8 @@ pub enum Condition {
     Idle,
 }
 
-const FAULTS: [(Fault, &str, &str); 9] = [
+const FAULTS: [(Fault, &str, &str); 10] = [
+    (Fault::Nothing, "nothing", "nothing happens"),
     (Fault::Crash, "crash", "black-hole crash"),
     (Fault::Carrier, "carrier", "carrier lost"),
     (Fault::Stop, "stop", "planned stop"),
@@ -95,11 +98,11 @@ impl Case {
         Ok(cases)
     }
 
-    /// Every condition of a crash, and every other fault with a cold Backup.
+    /// Every condition of a crash, and everything else with a cold Backup.
     fn all() -> Vec<Self> {
         let conditions = CONDITIONS.map(|(condition, ..)| Self { fault: Fault::Crash, condition });
-        let faults = FAULTS[1..].iter().map(|(fault, ..)| Self { fault: *fault, condition: Condition::Cold });
-        conditions.into_iter().chain(faults).collect()
+        let faults = FAULTS.iter().map(|(fault, ..)| Self { fault: *fault, condition: Condition::Cold });
+        conditions.into_iter().chain(faults.filter(|case| *case != Self::PLAIN)).collect()
     }
 
     fn parse(word: &str) -> Result<Self> {
@@ -127,6 +130,11 @@ impl Case {
     /// Who is Active when it happens.
     pub fn active(self) -> Which {
         if self.fault == Fault::Return || self.condition == Condition::Double { B } else { A }
+    }
+
+    /// Who should serve afterwards.
+    pub fn expected(self) -> Which {
+        if self.fault == Fault::Nothing { self.active() } else { self.active().other() }
     }
 
     /// Whether a router that comes back takes its role back.

@@ -25,7 +25,9 @@ use crate::demo::words;
 pub fn run(plan: &Plan) -> Result<Report> {
     let contestants = contestant::named(&plan.contestants)?;
     let cases = Case::parse_all(&plan.cases)?;
-    words::heading("Failover: the longest time without an answer to a UDP echo every 500 µs through the tunnel");
+    words::heading(
+        "Failover: the longest time without an answer to a UDP echo every 500 µs through the tunnel",
+    );
     for contestant in &contestants {
         words::step(&format!("{:<3} {}", contestant.name(), contestant.about()));
     }
@@ -86,9 +88,10 @@ fn summary(rounds: &[Vec<Run>], case: Case, contestant: &str) -> Option<Summary>
 fn report(cases: &[Case], rounds: &[Vec<Run>]) -> Report {
     let mut tables: Vec<_> = cases.iter().map(|case| table(*case, rounds)).collect();
     tables.extend(verdict::tables(cases, rounds));
-    let setting = "IPv6 over veth, WireGuard of this kernel or else wireguard-go; a fresh network for every run, \
+    let setting =
+        "IPv6 over veth, WireGuard of this kernel or else wireguard-go; a fresh network for every run, \
                    more than 6 s after the last handshake"
-        .to_owned();
+            .to_owned();
     let all: Vec<_> = rounds
         .iter()
         .enumerate()
@@ -105,8 +108,18 @@ fn report(cases: &[Case], rounds: &[Vec<Run>]) -> Report {
 }
 
 fn table(case: Case, rounds: &[Vec<Run>]) -> Table {
-    let head =
-        vec!["", "what", "runs", "median", "min", "max", "on the VIP", "stray packets", "first initiation", "steal"];
+    let head = vec![
+        "",
+        "what",
+        "runs",
+        "median",
+        "min",
+        "max",
+        "on the VIP",
+        "stray packets",
+        "first initiation",
+        "steal",
+    ];
     let rows = contestant::all().into_iter().filter_map(|contestant| {
         let runs = of(rounds, case, contestant.name());
         let summary = summary(rounds, case, contestant.name())?;

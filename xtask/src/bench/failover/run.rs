@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use wgha_tests::{
-    Plan, Which, clock::observe_for, contestant::Contestant, fault::{BlackHole, OneWay}, interrupt, monotonic_ns,
-    prober::{self, Outages, Prober}, steal, wait_for,
+    Plan, Which,
+    clock::observe_for,
+    contestant::Contestant,
+    fault::{BlackHole, OneWay},
+    interrupt, monotonic_ns,
+    prober::{self, Outages, Prober},
+    steal, wait_for,
 };
 
 use super::{
@@ -19,6 +24,8 @@ use super::{
 pub const CAP: Duration = Duration::from_secs(25);
 /// Before the fault: a gap that begins there belongs to it.
 const BEFORE: Duration = Duration::from_millis(100);
+/// How long nothing happens where nothing is to.
+const QUIET: Duration = Duration::from_secs(3);
 /// After the first echo: a second gap would be seen.
 const AFTER: Duration = Duration::from_millis(700);
 
@@ -55,17 +62,13 @@ impl Run {
         let mut instruments = Instruments::prepare(&scene)?;
         let at_ns = monotonic_ns();
         instruments.strike(&mut scene)?;
-        let expected = case.active().other();
-        let back = wait_for("the tunnel to answer again", CAP, || Ok(scene.echo_by(expected, at_ns)));
+        let back = wait_for("the tunnel to answer again", CAP, || Ok(scene.echo_by(case.expected(), at_ns)));
         interrupt::check()?;
         if back.is_ok() {
             observe_for(AFTER)?;
         }
-        let run = Self::told(&scene, at_ns, back.is_ok(), steal::ticks() - stolen);
-        if std::env::var_os("WGHA_BENCH_LOGS").is_some() {
-            eprintln!("fault at {at_ns}\n{}", scene.logs().join("\n"));
-        }
-        run
+        Self::told(&scene, at_ns, back.is_ok(), steal::ticks() - stolen)
+            .with_context(|| scene.logs().join("\n"))
     }
 
     fn told(scene: &Scene<'_>, at_ns: u64, is_back: bool, stolen: u64) -> Result<Self> {
@@ -135,6 +138,7 @@ impl Instruments {
     fn strike(&mut self, scene: &mut Scene<'_>) -> Result<()> {
         let active = scene.case.active();
         match scene.case.fault {
+            Fault::Nothing => observe_for(QUIET),
             Fault::Crash => {
                 self.hole.open()?;
                 self.tell()

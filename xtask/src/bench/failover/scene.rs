@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use wgha_tests::{
-    Capture, Plan, Topology,
+    Capture, Plan, Server, Topology,
     Which::{self, A, B},
     capture::Watch,
     clock::observe_for,
@@ -13,7 +13,6 @@ use wgha_tests::{
     fault::BlackHole,
     monotonic_ns,
     prober::{self, Asks, Echoed, Prober},
-    Server,
     topology::TUNNEL,
 };
 
@@ -62,6 +61,7 @@ impl<'a> Scene<'a> {
         scene.start(A)?;
         scene.start(B)?;
         contestant::wait_serving(&scene.topology, A)?;
+        scene.greet_gateway()?;
         scene.begin_probing()?;
         scene.precede()?;
         observe_for(AFTER_HANDSHAKE)?;
@@ -113,7 +113,9 @@ impl<'a> Scene<'a> {
     pub fn from_backup(&self, fault_ns: u64) -> usize {
         let backup = self.case.active().other();
         // In these it has served before.
-        if matches!(self.case.condition, Condition::Warm | Condition::Double) || self.case.fault == Fault::Return {
+        if matches!(self.case.condition, Condition::Warm | Condition::Double)
+            || self.case.fault == Fault::Return
+        {
             return 0;
         }
         self.sent_by_wireguard().filter(|(which, at_ns, _)| *which == backup && *at_ns < fault_ns).count()
@@ -121,7 +123,7 @@ impl<'a> Scene<'a> {
 
     /// When the new Active has sent its first initiation since then.
     pub fn initiation_ns(&self, since_ns: u64) -> Option<u64> {
-        let next = self.case.active().other();
+        let next = self.case.expected();
         let (_, watch) = self.watches.iter().find(|(which, _)| *which == next)?;
         let first = watch.received(since_ns).into_iter().find(|packet| {
             let udp = packet.frame().udp();
@@ -138,6 +140,15 @@ impl<'a> Scene<'a> {
                 Some((*which, packet.at_ns, packet.frame().ip().filter(|_| from)?.source))
             })
         })
+    }
+
+    /// A server that is monitored, or asks for the time, knows its gateway and is known to it.
+    fn greet_gateway(&self) -> Result<()> {
+        let gateway = self.topology.plan.gateway.to_string();
+        for which in Which::BOTH {
+            self.topology.server(which).namespace.run("ping", &["-c1", "-W2", &gateway])?;
+        }
+        Ok(())
     }
 
     fn begin_probing(&mut self) -> Result<()> {
@@ -228,9 +239,9 @@ impl<'a> Scene<'a> {
         match self.case.condition {
             Condition::Address => {
                 let (old, new) = (plan.with_prefix(plan.client), plan.with_prefix(neighbour_of(plan.client)));
-                self.topology.client.ip_batch(&format!(
-                    "address add {new} dev eth0\naddress delete {old} dev eth0"
-                ))?;
+                self.topology
+                    .client
+                    .ip_batch(&format!("address add {new} dev eth0\naddress delete {old} dev eth0"))?;
             }
             Condition::Port => self.topology.client_tunnel.wg_set("listen-port 40404")?,
             _ => return Ok(()),

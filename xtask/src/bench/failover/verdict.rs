@@ -13,13 +13,8 @@ use super::{
 };
 
 /// Plain case: the first takes at least so many times as long as the second.
-const AT_LEAST: [(&str, &str, f64); 5] = [
-    ("B0", "W2", 1000.0),
-    ("B0", "W1", 2000.0),
-    ("B2", "W10", 1.4),
-    ("B2", "W2", 4.0),
-    ("B2", "W1", 6.0),
-];
+const AT_LEAST: [(&str, &str, f64); 5] =
+    [("B0", "W2", 1000.0), ("B0", "W1", 2000.0), ("B2", "W10", 1.4), ("B2", "W2", 4.0), ("B2", "W1", 6.0)];
 /// What is left of an outage without detection, over the oracle's.
 const OVER_ORACLE: f64 = 1.5;
 /// A harder condition over the plain case.
@@ -58,7 +53,8 @@ fn over_oracle(rounds: &[Vec<Run>], contestant: &dyn Contestant) -> Option<Vec<S
         let outage = outage(round, Case::PLAIN, contestant.name())?;
         Some(outage.map_or(f64::INFINITY, |ms| (ms - millis(budget)) / oracle))
     };
-    let claim = format!("crash: ({} − {}) ÷ O ≤ {OVER_ORACLE}", contestant.name(), words_of(Some(millis(budget))));
+    let claim =
+        format!("crash: ({} − {}) ÷ O ≤ {OVER_ORACLE}", contestant.name(), words_of(Some(millis(budget))));
     row(claim, ratios(rounds, rest), |r| r <= OVER_ORACLE)
 }
 
@@ -72,7 +68,9 @@ fn over(rounds: &[Vec<Run>], case: Case, name: &str) -> Option<Vec<String>> {
     };
     let plain = summary(rounds, Case::PLAIN, base)?.median?;
     let times = |round: &[Run]| Some(outage(round, case, name)?.unwrap_or(f64::INFINITY) / plain);
-    row(format!("{}: {name} ÷ {base} (crash) ≤ {limit}", case.name()), ratios(rounds, times), |r| r <= limit)
+    row(format!("{}: {name} ÷ {base} (crash) ≤ {limit}", case.name()), ratios(rounds, times), |r| {
+        r <= limit
+    })
 }
 
 /// In this round; none: it was not measured.
@@ -87,7 +85,10 @@ fn ratios(rounds: &[Vec<Run>], of: impl Fn(&[Run]) -> Option<f64>) -> Vec<Measur
 fn row(claim: String, ratios: Vec<Measured>, holds: impl Fn(f64) -> bool) -> Option<Vec<String>> {
     let summary = Summary::of(&ratios)?;
     let words = |ratio: Measured| {
-        ratio.map_or_else(|| "∞".to_owned(), |r| if r >= 100.0 { format!("{r:.0}") } else { format!("{r:.2}") })
+        ratio.map_or_else(
+            || "∞".to_owned(),
+            |r| if r >= 100.0 { format!("{r:.0}") } else { format!("{r:.2}") },
+        )
     };
     let verdict = if holds(summary.median.unwrap_or(f64::INFINITY)) { "yes" } else { "NO" };
     let mut row = vec![claim];
