@@ -116,7 +116,7 @@ impl Topology {
             OneWay::Received => "egress",
         };
         let rules = format!(
-            "table netdev lost_{which} {{\n chain all {{\n  type filter hook {hook} device \"{port}\" priority -500\n  \
+            "table netdev lost_{which} {{\n chain everything {{\n  type filter hook {hook} device \"{port}\" priority -500\n  \
              policy drop\n }}\n}}\n"
         );
         self.switch.run_with_input("nft", &["-f", "-"], &rules).map(drop)
