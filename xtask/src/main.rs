@@ -1,5 +1,6 @@
-//! Everything a person types: `cargo xtask build-ebpf`, `test`, `lint`, `demo`.
+//! Everything a person types: `cargo xtask build-ebpf`, `test`, `lint`, `demo`, `bench`.
 
+mod bench;
 mod build_ebpf;
 mod demo;
 mod elf;
@@ -34,6 +35,8 @@ enum Task {
     Lint,
     /// Show a failover, end to end, in network namespaces
     Demo(demo::Args),
+    /// Measure failovers and costs, beside what can be built without wgha
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,5 +55,6 @@ fn carry_out(task: Task) -> Result<()> {
         Task::Test(args) => test::run(args),
         Task::Lint => lint::run(),
         Task::Demo(args) => demo::run(args),
+        Task::Bench(args) => bench::run(args),
     }
 }
