@@ -38,6 +38,7 @@ pub mod pinger;
 pub mod plan;
 pub mod privilege;
 pub mod process;
+pub mod swarm;
 mod sys;
 pub mod topology;
 mod turn;
