@@ -1,4 +1,5 @@
 //! The swarm itself: many clients in one process, against the servers' real WireGuard.
+#![expect(clippy::unwrap_used, reason = "tests panic")]
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 

@@ -7,6 +7,8 @@ mod install;
 mod libtest;
 mod lint;
 mod run;
+#[path = "bench/scale/mod.rs"]
+mod scale;
 mod stages;
 mod test;
 mod toolchain;
@@ -34,6 +36,8 @@ enum Task {
     Lint,
     /// Show a failover, end to end, in network namespaces
     Demo(demo::Args),
+    #[command(hide = true)]
+    Scale(scale::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,5 +56,6 @@ fn carry_out(task: Task) -> Result<()> {
         Task::Test(args) => test::run(args),
         Task::Lint => lint::run(),
         Task::Demo(args) => demo::run(args),
+        Task::Scale(args) => scale::run(&args),
     }
 }

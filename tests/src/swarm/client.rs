@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use boringtun::noise::{Tunn, TunnResult, rate_limiter::RateLimiter};
-use boringtun::x25519::PublicKey;
+use boringtun::x25519::{PublicKey, StaticSecret};
 
 use super::{echo, identity, record::Record};
 use crate::monotonic_ns;
@@ -46,11 +46,7 @@ pub(super) struct Client {
 impl Client {
     /// Opens its socket, in the namespace of the calling thread.
     pub(super) fn new(number: u32, source: IpAddr, endpoint: SocketAddr) -> Result<Self> {
-        let key = identity::private_key(number);
-        // Servers do not send it more initiations than it can answer: its own limit is not what is measured.
-        let limiter = Arc::new(RateLimiter::new(&PublicKey::from(&key), u64::MAX));
-        let server = identity::server_public_key();
-        let tunn = Tunn::new(key, server, None, None, number, Some(limiter));
+        let tunn = tunnel(identity::private_key(number), identity::server_public_key(), number);
         let socket = open(source)?;
         Ok(Self {
             number,
@@ -210,6 +206,12 @@ impl Client {
     pub(super) fn port(&self) -> u32 {
         self.socket.local_addr().map_or(0, |address| address.port().into())
     }
+}
+
+/// One end of a tunnel. It has no limit of its own for handshakes: that is not what is measured.
+pub(super) fn tunnel(key: StaticSecret, peer: PublicKey, number: u32) -> Tunn {
+    let limiter = RateLimiter::new(&PublicKey::from(&key), u64::MAX);
+    Tunn::new(key, peer, None, None, number, Some(Arc::new(limiter)))
 }
 
 fn open(source: IpAddr) -> Result<UdpSocket> {

@@ -4,6 +4,7 @@
 //! its endpoint, and behave by WireGuard's timers. Talkers send echo requests through the tunnel, the others are silent.
 
 mod client;
+pub mod cryptography;
 mod echo;
 pub mod identity;
 mod record;
