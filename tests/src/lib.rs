@@ -43,6 +43,7 @@ pub mod privilege;
 pub mod prober;
 pub mod process;
 pub mod steal;
+pub mod swarm;
 mod sys;
 pub mod topology;
 mod turn;

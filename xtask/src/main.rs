@@ -8,6 +8,8 @@ mod install;
 mod libtest;
 mod lint;
 mod run;
+#[path = "bench/scale/mod.rs"]
+mod scale;
 mod stages;
 mod test;
 mod toolchain;
@@ -37,6 +39,8 @@ enum Task {
     Demo(demo::Args),
     /// Measure failovers and costs, beside what can be built without wgha
     Bench(bench::Args),
+    #[command(hide = true)]
+    Scale(scale::Args),
 }
 
 fn main() -> ExitCode {
@@ -56,5 +60,6 @@ fn carry_out(task: Task) -> Result<()> {
         Task::Lint => lint::run(),
         Task::Demo(args) => demo::run(args),
         Task::Bench(args) => bench::run(args),
+        Task::Scale(args) => scale::run(&args),
     }
 }
