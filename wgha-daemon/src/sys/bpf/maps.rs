@@ -1,6 +1,10 @@
 //! The maps, each from the side that the contract gives the daemon.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    os::fd::{AsFd as _, OwnedFd},
+};
 
 use aya::{
     Ebpf, Pod,
@@ -32,7 +36,7 @@ pub struct Maps {
     routers: HashMap<MapData, Address, AdvertSeen>,
     rung: Array<MapData, Rung>,
     counters: PerCpuArray<MapData, u64>,
-    traffic: PerCpuArray<MapData, Traffic>,
+    traffic: TrafficReader,
 }
 
 impl Maps {
@@ -50,7 +54,7 @@ impl Maps {
             routers: take(ebpf, "ROUTERS")?,
             rung: take(ebpf, "RUNG")?,
             counters: take(ebpf, "COUNTERS")?,
-            traffic: take(ebpf, "TRAFFIC")?,
+            traffic: TrafficReader::take(ebpf)?,
         })
     }
 
@@ -180,15 +184,58 @@ impl Maps {
     /// # Errors
     /// [`BpfError::Map`].
     pub fn traffic(&self, direction: Direction, message: MessageType) -> Result<Traffic, BpfError> {
-        let values = self
-            .traffic
-            .get(&traffic_index(direction, message), 0)
-            .map_err(|e| BpfError::Map("TRAFFIC", e))?;
-        Ok(values.iter().fold(Traffic::default(), |sum, cpu| Traffic {
-            packets: sum.packets + cpu.packets,
-            bytes: sum.bytes + cpu.bytes,
-            ..sum
-        }))
+        self.traffic.read(direction, message)
+    }
+
+    /// Another reader of `TRAFFIC`, for another thread.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn traffic_reader(&self) -> Result<TrafficReader, BpfError> {
+        self.traffic.again()
+    }
+}
+
+/// Reads `TRAFFIC`.
+pub struct TrafficReader {
+    map: PerCpuArray<MapData, Traffic>,
+    fd: OwnedFd,
+}
+
+impl TrafficReader {
+    fn open(fd: OwnedFd) -> Result<Self, MapError> {
+        let kept = fd.try_clone().map_err(MapError::IoError)?;
+        Ok(Self { map: PerCpuArray::try_from(Map::from_map_data(MapData::from_fd(fd)?)?)?, fd: kept })
+    }
+
+    fn take(ebpf: &mut Ebpf) -> Result<Self, BpfError> {
+        let Some(Map::PerCpuArray(map)) = ebpf.take_map("TRAFFIC") else {
+            return Err(BpfError::Missing("TRAFFIC"));
+        };
+        let fd = map.fd().as_fd().try_clone_to_owned().map_err(MapError::IoError);
+        fd.and_then(Self::open).map_err(|e| BpfError::Map("TRAFFIC", e))
+    }
+
+    fn again(&self) -> Result<Self, BpfError> {
+        let fd = self.fd.try_clone().map_err(MapError::IoError);
+        fd.and_then(Self::open).map_err(|e| BpfError::Map("TRAFFIC", e))
+    }
+
+    /// What passed. `epoch` is the newest lease's under which something did, `first` when it first did under that.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn read(&self, direction: Direction, message: MessageType) -> Result<Traffic, BpfError> {
+        let index = traffic_index(direction, message);
+        let values = self.map.get(&index, 0).map_err(|e| BpfError::Map("TRAFFIC", e))?;
+        let epoch = values.iter().map(|cpu| cpu.epoch).max().unwrap_or(0);
+        let firsts = values.iter().filter(|cpu| cpu.epoch == epoch && cpu.first != 0).map(|cpu| cpu.first);
+        Ok(Traffic {
+            packets: values.iter().map(|cpu| cpu.packets).sum(),
+            bytes: values.iter().map(|cpu| cpu.bytes).sum(),
+            epoch,
+            first: firsts.min().unwrap_or(0),
+        })
     }
 }
 
