@@ -5,6 +5,7 @@
 //! | [`start`] | from a configuration to a node that is ready |
 //! | [`node`] | the loop: what can happen, and what is done with it |
 //! | [`carrier`] | from one input to every action; the [`carrier::Datapath`] trait |
+//! | [`handshakes`] | starts those of a take-over, on its own thread |
 //! | [`kernel`] | the real data path: maps and a packet socket |
 //! | [`worker`] | effects that wait for the kernel, in order |
 //! | [`observe`] | looks at the interfaces when the kernel says that something has changed |
@@ -12,6 +13,7 @@
 //! | [`snapshot`] | the node, told |
 
 pub mod carrier;
+pub mod handshakes;
 pub mod kernel;
 pub mod node;
 pub mod observe;
