@@ -7,14 +7,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use wgha::{
+    driver::handshakes::{Command, Event, spawn},
     proto::{
-        handshakes::{How, Start},
+        handshakes::{Candidate, How, Progress, Start},
         peers::{PeerKey, WireguardPeer},
     },
-    sys::wireguard::Device,
+    sys::{clock, wireguard::Device},
 };
-use wgha_tests::{Capture, Plan, Topology, Tunnel, Which::B, may_run, monotonic_ns};
+use wgha_tests::{Capture, Plan, Topology, Tunnel, Which::B, may_run, monotonic_ns, wait_until};
 
 /// Much less than REKEY_TIMEOUT, after which WireGuard tries again by itself.
 const AT_ONCE: Duration = Duration::from_secs(3);
@@ -86,6 +88,17 @@ impl Stage {
             .collect()
     }
 
+    /// What carries out a take-over, without a kernel half: nothing is counted.
+    fn starter(&self) -> (std::sync::mpsc::Sender<Command>, UnboundedReceiver<Event>) {
+        let socket = self.topology.server(B).namespace.path("/run/wireguard/wg1.sock");
+        let (sender, events) = unbounded_channel();
+        (spawn(move || Device::at_socket(&socket), Progress::default, sender).unwrap(), events)
+    }
+
+    fn candidate(&mut self) -> Candidate {
+        candidate(self.client().key, self.endpoint)
+    }
+
     fn wait_handshake_after(&mut self, before: Option<Duration>, timeout: Duration) -> bool {
         let end = Instant::now() + timeout;
         while Instant::now() < end {
@@ -96,6 +109,12 @@ impl Stage {
         }
         false
     }
+}
+
+/// One that talks.
+fn candidate(key: PeerKey, endpoint: SocketAddr) -> Candidate {
+    let idle = Some(Duration::ZERO);
+    Candidate { key, endpoint, last_handshake: None, keepalive: None, idle, clean: false }
 }
 
 #[test]
@@ -164,6 +183,56 @@ fn a_peer_that_is_not_there_is_not_made() {
 }
 
 #[test]
+fn a_take_over_brings_a_client_back_that_says_nothing() {
+    if !may_run() {
+        return;
+    }
+    let mut stage = Stage::set();
+    stage.renew_client("");
+    let before = stage.settings();
+    let (commands, mut events) = stage.starter();
+    let candidates = vec![stage.candidate()];
+    let at = clock::now();
+    commands.send(Command::Prepare).unwrap();
+    commands.send(Command::Start { candidates, at }).unwrap();
+    let mut seen = Vec::new();
+    wait_until("the end", AT_ONCE, || {
+        while let Ok(event) = events.try_recv() {
+            seen.push(event);
+        }
+        Ok(matches!(seen.last(), Some(Event::Done { .. })))
+    })
+    .unwrap();
+    println!("{seen:?}");
+    assert!(matches!(seen[0], Event::Started { started: 1, of: 1, talkers: 1, .. }), "{seen:?}");
+    let percents = seen.iter().filter_map(|event| match event {
+        Event::Reached(reached) if reached.at > at => Some(reached.percent),
+        _ => None,
+    });
+    assert_eq!(percents.collect::<Vec<_>>(), [50, 90, 99, 100], "{seen:?}");
+    assert_eq!(seen.last(), Some(&Event::Done { missing: 0 }));
+    assert_eq!(stage.settings(), before);
+}
+
+#[test]
+fn a_lost_initiation_costs_half_a_second() {
+    if !may_run() {
+        return;
+    }
+    let mut stage = Stage::set();
+    stage.renew_client("");
+    // The client cannot be heard for a moment.
+    stage.topology.cut(B).unwrap();
+    let (commands, mut events) = stage.starter();
+    let candidates = vec![stage.candidate()];
+    commands.send(Command::Start { candidates, at: clock::now() }).unwrap();
+    wait_until("the first", AT_ONCE, || Ok(matches!(events.try_recv(), Ok(Event::Started { .. })))).unwrap();
+    stage.topology.mend(B).unwrap();
+    assert!(stage.wait_handshake_after(None, AT_ONCE), "WireGuard's own retry comes after 5 s");
+    drop(commands);
+}
+
+#[test]
 #[ignore = "a measurement: prints what reading and starting cost"]
 fn costs() {
     if !may_run() {
@@ -192,8 +261,56 @@ fn costs() {
     }
 }
 
-fn measure(stage: &mut Stage, wire: &Capture, peers: u32) {
-    let server = &stage.topology.server(B).namespace;
+#[test]
+#[ignore = "a measurement: prints how long it takes from the command to the wire"]
+fn latency() {
+    if !may_run() {
+        return;
+    }
+    let mut stage = Stage::set();
+    let wire = Capture::at_port(&stage.topology, B).unwrap();
+    for (peers, candidates) in [(1, 1), (1_000, 100), (1_000, 1_000), (10_000, 100), (10_000, 10_000)] {
+        let text = configuration(peers);
+        stage
+            .topology
+            .server(B)
+            .namespace
+            .run_with_input("wg", &["setconf", "wg1", "/dev/stdin"], &text)
+            .unwrap();
+        let keys = stage.device.read().unwrap().peers.iter().map(|p| p.key).collect::<Vec<_>>();
+        let (commands, mut events) = stage.starter();
+        let mut times = Vec::new();
+        for _ in 0..9 {
+            thread::sleep(Duration::from_millis(100));
+            commands.send(Command::Prepare).unwrap();
+            thread::sleep(Duration::from_millis(100));
+            let candidates =
+                keys.iter().take(candidates).map(|key| candidate(*key, stage.endpoint)).collect::<Vec<_>>();
+            let at = monotonic_ns();
+            commands.send(Command::Start { candidates, at: clock::now() }).unwrap();
+            let first =
+                wire.wait_received("an initiation", at, AT_ONCE, |f| f.is_udp_port(Plan::PORT)).unwrap();
+            let told = loop {
+                match events.try_recv() {
+                    Ok(Event::Started { at, .. }) => break at.as_nanos(),
+                    _ => thread::sleep(Duration::from_millis(1)),
+                }
+            };
+            times.push(((first.at_ns - at) / 1000, (told - at) / 1000));
+            commands.send(Command::Stop).unwrap();
+            wait_until("the end", AT_ONCE, || Ok(matches!(events.try_recv(), Ok(Event::Done { .. }))))
+                .unwrap();
+        }
+        times.sort_unstable();
+        let (wire, told) = times[times.len() / 2];
+        println!(
+            "{candidates} of {peers} peers: {wire} µs to the wire at the median, of which {told} µs to the device"
+        );
+        println!("  all: {times:?}");
+    }
+}
+
+fn configuration(peers: u32) -> String {
     let mut text = format!("[Interface]\nPrivateKey = {}\nListenPort = {}\n", Plan::SERVER_KEY, Plan::PORT);
     for n in 0..peers {
         let mut key = [0x55; 32];
@@ -201,6 +318,12 @@ fn measure(stage: &mut Stage, wire: &Capture, peers: u32) {
         let (key, [_, b, c, d]) = (PeerKey(key).base64(), n.to_be_bytes());
         text += &format!("[Peer]\nPublicKey = {key}\nPresharedKey = {PSK}\nAllowedIPs = 10.{b}.{c}.{d}/32\n");
     }
+    text
+}
+
+fn measure(stage: &mut Stage, wire: &Capture, peers: u32) {
+    let server = &stage.topology.server(B).namespace;
+    let text = configuration(peers);
     server.run_with_input("wg", &["setconf", "wg1", "/dev/stdin"], &text).unwrap();
     let before = resident_kib();
     let mut times = Vec::new();

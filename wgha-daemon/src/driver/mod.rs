@@ -6,6 +6,7 @@
 //! | [`realtime`] | the thread that the loop runs in |
 //! | [`node`] | the loop: what can happen, and what is done with it |
 //! | [`carrier`] | from one input to every action; the [`carrier::Datapath`] trait |
+//! | [`handshakes`] | starts those of a take-over, on its own thread |
 //! | [`kernel`] | the real data path: maps and a packet socket |
 //! | [`probes`] | S-BFD: from numbers to discriminators and back |
 //! | [`worker`] | effects that wait for the kernel, in order |
@@ -16,6 +17,7 @@
 //! | [`snapshot`] | the node, told |
 
 pub mod carrier;
+pub mod handshakes;
 pub mod kernel;
 pub mod node;
 pub mod observe;

@@ -117,6 +117,7 @@ pub struct Handshakes {
     /// How many are not back.
     missing: usize,
     looking: bool,
+    no_look_before: Timestamp,
     last_look: Option<Timestamp>,
     next_look: Option<Timestamp>,
     look_gap: Duration,
@@ -168,6 +169,7 @@ impl Handshakes {
             peers,
             by_key,
             looking: false,
+            no_look_before: Timestamp::ZERO,
             last_look: None,
             next_look: None,
             look_gap: LOOKS[0],
@@ -198,19 +200,27 @@ impl Handshakes {
             (false, true) => Some(now),
             (false, false) => Some(now + TICK),
         };
-        // Nothing becomes of one that is due before the device was looked at, or the window has room.
-        let retry = self.retries.first().map(|(due, _)| *due);
-        let retry = retry.filter(|due| *due > now || self.looked_for(*due)).map(|due| due.max(now + TICK));
-        let look = self.next_look.filter(|_| !self.looking);
+        let retry = self.retries.first().map(|(due, _)| *due).filter(|due| self.looked_for(*due));
+        let retry = retry.map(|due| if due > now { due } else { now + TICK });
         let end = self.retries.is_empty().then_some(self.last_start + LAST_WAIT).filter(|end| *end > now);
-        [more, retry, look, end].into_iter().flatten().min()
+        [more, retry, self.look_due(), end].into_iter().flatten().min()
     }
 
     /// Whether the device is to be read now: [`Self::look_begun`], then [`Self::seen`] or [`Self::look_failed`].
     #[must_use]
     pub fn wants_look(&self, now: Timestamp) -> bool {
-        let due = self.retries.first().is_some_and(|(due, _)| *due <= now && !self.looked_for(*due));
-        !self.looking && (due || self.next_look.is_some_and(|at| at <= now))
+        self.look_due().is_some_and(|at| at <= now)
+    }
+
+    fn look_due(&self) -> Option<Timestamp> {
+        let retry = self.retries.first().map(|(due, _)| *due).filter(|due| !self.looked_for(*due));
+        let due = [retry, self.next_look].into_iter().flatten().min().filter(|_| !self.looking)?;
+        Some(due.max(self.no_look_before))
+    }
+
+    /// Reading is dear: not again before `at`.
+    pub const fn rest_until(&mut self, at: Timestamp) {
+        self.no_look_before = at;
     }
 
     /// The device is being read.
@@ -222,7 +232,8 @@ impl Handshakes {
     /// The device could not be read.
     pub fn look_failed(&mut self, now: Timestamp) {
         self.looking = false;
-        self.next_look = Some(now + LOOKS[1]);
+        self.no_look_before = now + LOOKS[1];
+        self.next_look = Some(self.no_look_before);
     }
 
     /// The device was read: not before `at`.
@@ -259,6 +270,12 @@ impl Handshakes {
     #[must_use]
     pub const fn talkers(&self) -> usize {
         self.percentiles.of()
+    }
+
+    /// How many of those chosen are not known to be back.
+    #[must_use]
+    pub const fn missing(&self) -> usize {
+        self.missing
     }
 
     /// Whether there is nothing left to do: all are back, or will not be.

@@ -241,6 +241,21 @@ fn the_device_is_looked_at_when_all_have_answered_and_less_and_less_often() {
 }
 
 #[test]
+fn a_dear_look_does_not_hold_up_starts() {
+    let mut handshakes = begin((0..65).map(|n| talker(n, n.into())).collect());
+    (0..4).for_each(|_| drop(handshakes.poll(at(0), NONE)));
+    handshakes.rest_until(at(300));
+    assert!(!handshakes.wants_look(at(200)));
+    assert_eq!(handshakes.poll_timeout(at(60)), Some(at(61)), "the window may have room");
+    assert_eq!(handshakes.poll(at(61), counted(64, 1)).len(), 1);
+    assert_eq!(handshakes.poll_timeout(at(62)), Some(at(300)));
+    assert!(handshakes.wants_look(at(300)));
+    handshakes.look_failed(at(310));
+    assert!(!handshakes.wants_look(at(600)), "no use in asking what does not answer all the time");
+    assert_eq!(handshakes.poll_timeout(at(600)), Some(at(1310)));
+}
+
+#[test]
 fn nothing_to_do_is_over_at_once() {
     let handshakes = begin(vec![Candidate { last_handshake: None, ..candidate(1) }]);
     assert!(handshakes.is_over(at(0)));

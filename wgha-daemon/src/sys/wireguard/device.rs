@@ -115,8 +115,14 @@ impl Device {
     /// # Errors
     /// [`WireguardError`].
     pub fn prepare(&mut self) -> Result<(), WireguardError> {
-        let settled = |known: &Known| known.at.elapsed() < FRESH && known.took > CHEAP;
-        if self.known.as_ref().is_some_and(settled) { Ok(()) } else { self.look().map(drop) }
+        let fresh = self.known.as_ref().is_some_and(|known| known.at.elapsed() < FRESH);
+        if fresh && self.is_large() { Ok(()) } else { self.look().map(drop) }
+    }
+
+    /// Whether it takes long to read, so that [`Self::prepare`] does it only every few seconds.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| known.took > CHEAP)
     }
 
     /// Its public key, if it has a private one.

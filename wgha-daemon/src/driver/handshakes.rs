@@ -1,0 +1,269 @@
+//! Starts the handshakes of a take-over, on a thread of its own.
+//!
+//! A thread, not a task: everything that it does is to ask the device and wait for its answer, and it lies on
+//! the path of every failover. From the command to the device there is one wake-up. A device that does not answer
+//! holds this thread only, and not for ever.
+
+use std::{
+    io,
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::mpsc::UnboundedSender;
+use wgha_common::Timestamp;
+
+use crate::{
+    proto::handshakes::{Candidate, Handshakes, Pace, Progress, Reached, Start},
+    sys::{
+        clock,
+        wireguard::{Device, WireguardError},
+    },
+};
+
+/// How often a standby reads a device that is too large to be read in the course of a take-over: what it knows of the
+/// peers stays fresh enough for them to be made anew from it. A small device is not read at all meanwhile.
+const REFRESH: Duration = Duration::from_secs(4);
+/// Reading may take this part of the time.
+const LOOK_SHARE: u32 = 5;
+/// After so many failures in a row WireGuard is left to itself.
+const FAILURES: u32 = 5;
+
+/// What is asked of it.
+#[derive(Debug)]
+pub enum Command {
+    /// A take-over has begun, and [`Command::Start`] is to come: reads what will be needed for it.
+    Prepare,
+    /// Start handshakes with these.
+    Start {
+        /// Who may have had a session.
+        candidates: Vec<Candidate>,
+        /// When the take-over began: a handshake that was completed since then counts.
+        at: Timestamp,
+    },
+    /// Start no more.
+    Stop,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A batch of handshakes was started.
+    Started {
+        /// So many until now, starts that were repeated included.
+        started: usize,
+        /// Peers that are to be started, in the end.
+        of: usize,
+        /// How many of them talk.
+        talkers: usize,
+        /// When the device was told.
+        at: Timestamp,
+    },
+    /// So many of those who talk are back.
+    Reached(Reached),
+    /// Something did not work; it goes on.
+    Failed(String),
+    /// All are back, or WireGuard is left to itself, or it was stopped.
+    Done {
+        /// How many have not come back.
+        missing: usize,
+    },
+}
+
+/// Begins to wait for commands, until their sender is gone.
+///
+/// `counters` reads what the kernel half has counted; only differences matter.
+///
+/// # Errors
+/// There are no threads left.
+pub fn spawn(
+    find: impl Fn() -> Result<Device, WireguardError> + Send + 'static,
+    counters: impl FnMut() -> Progress + Send + 'static,
+    events: UnboundedSender<Event>,
+) -> io::Result<Sender<Command>> {
+    let (sender, commands) = channel();
+    let mut starter =
+        Starter { find, counters, events, device: None, standby: true, run: None, refresh: None };
+    thread::Builder::new().name("handshakes".to_owned()).spawn(move || starter.run(&commands))?;
+    Ok(sender)
+}
+
+struct Starter<F, C> {
+    find: F,
+    counters: C,
+    events: UnboundedSender<Event>,
+    device: Option<Device>,
+    /// Not Active: the next thing to come may be a take-over.
+    standby: bool,
+    run: Option<Run>,
+    refresh: Option<Timestamp>,
+}
+
+/// One take-over.
+struct Run {
+    handshakes: Handshakes,
+    base: Progress,
+    started: usize,
+    failures: u32,
+}
+
+impl<F, C> Starter<F, C>
+where
+    F: Fn() -> Result<Device, WireguardError>,
+    C: FnMut() -> Progress,
+{
+    fn run(&mut self, commands: &Receiver<Command>) {
+        // So that the connection is there when it is needed. There may be no device yet.
+        let _ = self.prepare();
+        loop {
+            let command = match self.deadline() {
+                Some(deadline) => commands.recv_timeout(deadline.since(clock::now())),
+                None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match command {
+                Ok(command) => self.obey(command),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.advance();
+        }
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        let Some(run) = &self.run else { return self.refresh };
+        run.handshakes.poll_timeout(clock::now())
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Prepare => {
+                if let Err(e) = self.prepare() {
+                    self.tell(Event::Failed(e.to_string()));
+                }
+            }
+            Command::Start { candidates, at } => self.begin(candidates, at),
+            Command::Stop => {
+                self.standby = true;
+                self.end();
+                // Soon, but not before what else is done in a step-down.
+                self.refresh = Some(clock::now() + REFRESH);
+            }
+        }
+    }
+
+    fn begin(&mut self, candidates: Vec<Candidate>, at: Timestamp) {
+        self.end();
+        (self.standby, self.refresh) = (false, None);
+        let base = (self.counters)();
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let wall = since_epoch.saturating_sub(clock::now().since(at));
+        let handshakes = Handshakes::new(Pace::default(), candidates, at, wall);
+        self.run = Some(Run { handshakes, base, started: 0, failures: 0 });
+    }
+
+    fn end(&mut self) {
+        if let Some(run) = self.run.take() {
+            self.tell(Event::Done { missing: run.handshakes.missing() });
+        }
+    }
+
+    /// One step: a batch of starts, or a look.
+    fn advance(&mut self) {
+        if self.run.is_none() && self.refresh.is_some_and(|at| at <= clock::now()) {
+            // A device that is away, or was not found, is told of by others.
+            let _ = self.prepare();
+        }
+        let Some(run) = &mut self.run else { return };
+        let now = clock::now();
+        let counted = (self.counters)();
+        let progress = Progress {
+            initiations: counted.initiations.wrapping_sub(run.base.initiations),
+            responses: counted.responses.wrapping_sub(run.base.responses),
+        };
+        let starts = run.handshakes.poll(now, progress);
+        if !starts.is_empty() {
+            self.start(&starts);
+        } else if run.handshakes.wants_look(now) {
+            self.look();
+        }
+        let over = |run: &Run| run.handshakes.is_over(clock::now()) || run.failures >= FAILURES;
+        if self.run.as_ref().is_some_and(over) {
+            self.end();
+        }
+    }
+
+    fn start(&mut self, starts: &[Start]) {
+        let at = clock::now();
+        let done = self.with_device(|device| device.start_handshakes(starts));
+        let Some(run) = &mut self.run else { return };
+        run.started += starts.len();
+        let handshakes = &run.handshakes;
+        let (of, talkers) = (handshakes.chosen(), handshakes.talkers());
+        let started = Event::Started { started: run.started, of, talkers, at };
+        match done {
+            Ok(()) => {
+                run.failures = 0;
+                self.tell(started);
+            }
+            Err(e) => self.failed(&e),
+        }
+    }
+
+    fn look(&mut self) {
+        let at = clock::now();
+        let Some(run) = &mut self.run else { return };
+        run.handshakes.look_begun();
+        let reading = self.with_device(Device::read);
+        let Some(run) = &mut self.run else { return };
+        let now = clock::now();
+        run.handshakes.rest_until(now + now.since(at) * LOOK_SHARE);
+        match reading {
+            Ok(reading) => {
+                run.failures = 0;
+                run.handshakes.seen(&reading.peers, at);
+                while let Some(reached) = self.run.as_mut().and_then(|run| run.handshakes.reached()) {
+                    self.tell(Event::Reached(reached));
+                }
+            }
+            Err(e) => {
+                run.handshakes.look_failed(now);
+                self.failed(&e);
+            }
+        }
+    }
+
+    fn prepare(&mut self) -> Result<(), WireguardError> {
+        let prepared = self.with_device(Device::prepare);
+        let large = self.device.as_ref().is_some_and(Device::is_large);
+        let wanted = self.standby && (large || prepared.is_err());
+        self.refresh = wanted.then(|| clock::now() + REFRESH);
+        prepared
+    }
+
+    /// Whatever has gone wrong with a device, the next try begins with finding it.
+    fn with_device<T>(
+        &mut self,
+        ask: impl FnOnce(&mut Device) -> Result<T, WireguardError>,
+    ) -> Result<T, WireguardError> {
+        let mut device = match self.device.take() {
+            Some(device) => device,
+            None => (self.find)()?,
+        };
+        let answer = ask(&mut device)?;
+        self.device = Some(device);
+        Ok(answer)
+    }
+
+    fn failed(&mut self, e: &WireguardError) {
+        if let Some(run) = &mut self.run {
+            run.failures += 1;
+        }
+        self.tell(Event::Failed(e.to_string()));
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody listens any more: the daemon is about to end, and so is this thread.
+        let _ = self.events.send(event);
+    }
+}
