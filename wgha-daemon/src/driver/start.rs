@@ -64,7 +64,7 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
     look_first(&mut node, &handle).await?;
 
     let told = node.carrier.told.subscribe();
-    let peers = peers(&mut node, told, ends.heard, raised.subscribe());
+    let peers = peers(&mut node, told, ends.heard, raised.subscribe())?;
     tokio::spawn(peers.run());
     tokio::spawn(worker.run(ends.asked, ends.done));
     let (uplink, tunnel) = (node.config.uplink.interface.clone(), node.config.wireguard.clone());
@@ -162,7 +162,7 @@ fn peers(
     told: watch::Receiver<Told>,
     heard: mpsc::Sender<Heard>,
     raised: watch::Receiver<Timestamp>,
-) -> Peers {
+) -> anyhow::Result<Peers> {
     let config = &node.config;
     let Vrrp { id, priority, advert_interval, .. } = config.vrrp;
     let vips: Vec<_> = config.vrrp.virtual_addresses.iter().map(|vip| vip.address).collect();
@@ -183,7 +183,8 @@ fn peers(
     };
     let channel = channel::open(settings, key.subscribe());
     let (wireguard, addresses) = (config.wireguard.clone(), config.peers.clone());
-    Peers::new(Parts { ourselves, wireguard, addresses, told, heard, channel, key, raised })
+    let traffic = node.carrier.datapath.maps.traffic_reader()?;
+    Ok(Peers::new(Parts { ourselves, wireguard, addresses, told, heard, channel, key, raised, traffic })?)
 }
 
 /// A connection for one task: the kernel refuses a second dump on a socket while one is under way (EBUSY).

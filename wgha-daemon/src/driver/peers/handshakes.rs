@@ -14,7 +14,7 @@ use crate::{
     proto::{
         handshakes::{Candidate, Progress},
         peers::WireguardPeer,
-        sync::{Record, Recency, Replica},
+        sync::{Recency, Record, Replica},
     },
     sys::{
         clock,
@@ -79,7 +79,8 @@ impl Handshakes {
             return self.command(Command::Stop);
         };
         let kernel = implementation == Some(Implementation::Kernel);
-        let candidates = device.iter().filter_map(|peer| candidate(peer, replica.record(&peer.key), kernel)).collect();
+        let candidates =
+            device.iter().filter_map(|peer| candidate(peer, replica.record(&peer.key), kernel)).collect();
         if kernel {
             self.waiting = Some(Waiting { since, candidates });
         } else {

@@ -12,13 +12,14 @@ mod report;
 mod work;
 
 use std::{
+    io,
     net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::{mpsc, watch};
-use wgha_common::Timestamp;
+use wgha_common::{Timestamp, abi::Direction, wire::wireguard::MessageType};
 
 pub use report::{Peer as PeerReport, Report};
 
@@ -31,12 +32,15 @@ use super::told::Told;
 use crate::{
     proto::{
         Introduced, PeerId,
+        handshakes::Progress,
         peers::WireguardPeer,
         sync::{Fingerprints, Introduction, Publisher, Replica},
     },
     sys::{
+        bpf::TrafficReader,
         channel::{Channel, ChannelKey, News, What},
         clock,
+        wireguard::Implementation,
     },
 };
 
@@ -103,6 +107,7 @@ pub struct Peers {
 #[derive(Default)]
 struct Device {
     peers: Vec<WireguardPeer>,
+    implementation: Option<Implementation>,
     fingerprint: Option<crate::proto::sync::Fingerprint>,
 }
 
@@ -124,16 +129,29 @@ pub struct Parts {
     pub key: watch::Sender<Option<Arc<ChannelKey>>>,
     /// When wg1 was raised last.
     pub raised: watch::Receiver<Timestamp>,
+    /// Counts WireGuard's packets.
+    pub traffic: TrafficReader,
 }
 
 impl Peers {
     /// Makes it ready.
-    #[must_use]
-    pub fn new(parts: Parts) -> Self {
-        let Parts { ourselves, wireguard, addresses, told, heard, channel: (channel, news), key, raised } =
-            parts;
-        let handshakes = Handshakes::new(&wireguard, raised);
-        Self {
+    ///
+    /// # Errors
+    /// There are no threads left.
+    pub fn new(parts: Parts) -> io::Result<Self> {
+        let Parts {
+            ourselves,
+            wireguard,
+            addresses,
+            told,
+            heard,
+            channel: (channel, news),
+            key,
+            raised,
+            traffic,
+        } = parts;
+        let handshakes = Handshakes::new(&wireguard, move || progress(&traffic), raised)?;
+        Ok(Self {
             ourselves,
             told,
             heard,
@@ -148,7 +166,7 @@ impl Peers {
             handshakes,
             report: Report::of(&addresses),
             before: Told::default(),
-        }
+        })
     }
 
     /// Runs until the loop has ended.
@@ -177,8 +195,12 @@ impl Peers {
     async fn told_anew(&mut self) {
         let told = *self.told.borrow_and_update();
         let before = std::mem::replace(&mut self.before, told);
+        if told.serving && !before.serving {
+            self.handshakes.prepare();
+        }
         if told.handshakes != before.handshakes {
-            self.handshakes.order(told.handshakes, &self.device.peers, &self.replica);
+            let Device { peers, implementation, .. } = &self.device;
+            self.handshakes.order(told.handshakes, peers, *implementation, &self.replica);
         }
         if told.sources != before.sources {
             self.reads.ring(clock::now());
@@ -232,7 +254,7 @@ impl Peers {
 
     /// The device was read.
     fn read(&mut self, reading: Reading, now: Timestamp) {
-        let Reading { peers, fingerprint, key } = reading;
+        let Reading { peers, implementation, fingerprint, key } = reading;
         self.key.send_if_modified(|known| {
             let same = known.as_ref().map(|k| k.fingerprint()) == key.as_ref().map(ChannelKey::fingerprint);
             if !same {
@@ -253,6 +275,7 @@ impl Peers {
             self.channel.withdraw(&changes.gone);
         }
         self.device.peers = peers;
+        self.device.implementation = Some(implementation);
     }
 
     /// A Backup's device has the endpoints that the Active has told.
@@ -319,6 +342,15 @@ impl Device {
                 peer.endpoint = Some(*endpoint);
             }
         }
+    }
+}
+
+/// How far handshakes have come. What cannot be read now is read the next time.
+fn progress(traffic: &TrafficReader) -> Progress {
+    let count = |direction, message| traffic.read(direction, message).map_or(0, |traffic| traffic.packets);
+    Progress {
+        initiations: count(Direction::Egress, MessageType::Initiation),
+        responses: count(Direction::Ingress, MessageType::Response),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     sys::{
         channel::ChannelKey,
         clock,
-        wireguard::{Device, WireguardError},
+        wireguard::{Device, Implementation, WireguardError},
     },
 };
 
@@ -52,6 +52,7 @@ pub(super) enum Outcome {
 /// All that is read of a device.
 pub(super) struct Reading {
     pub peers: Vec<WireguardPeer>,
+    pub implementation: Implementation,
     pub fingerprint: Fingerprint,
     /// The peer channel's; `None`: the device has no private key yet.
     pub key: Option<ChannelKey>,
@@ -99,7 +100,7 @@ fn work(device: &mut Device, job: Job) -> Result<Outcome, WireguardError> {
             let peers = device.read()?.peers;
             let fingerprint = fingerprint([device.fingerprint()?]);
             let key = device.channel_secret(ChannelKey::derive)?;
-            Ok(Outcome::Read(Reading { peers, fingerprint, key }))
+            Ok(Outcome::Read(Reading { peers, implementation: device.implementation(), fingerprint, key }))
         }
         Job::Set(endpoints) => {
             device.set_endpoints(&endpoints)?;
