@@ -9,14 +9,13 @@ use aya_ebpf::{
 use wgha_common::{
     Address,
     abi::{
-        AdvertSeen, AdvertStamp, Answer, Counter, Direction, EVENTS_BYTES, Event, EventKind, Lease,
-        MAX_PEERS, MAX_ROUTERS, MAX_VIPS, Outstanding, Revoked, Rung, Sbfd, TRAFFIC_ENTRIES, Traffic,
-        UplinkConfig, traffic_index,
+        AdvertSeen, AdvertStamp, Answer, Counter, EVENTS_BYTES, Event, EventKind, Lease, MAX_PEERS,
+        MAX_ROUTERS, MAX_VIPS, Outstanding, Revoked, Rung, SOURCE_SETS, SOURCE_WAYS, Sbfd, TRAFFIC_ENTRIES,
+        Traffic, UplinkConfig,
     },
-    wire::wireguard::MessageType,
 };
 
-use crate::verdict::Verdict;
+use crate::{clock::Clock, verdict::Verdict};
 
 /// Writer: daemon. Reader: here.
 #[map]
@@ -57,6 +56,10 @@ static PROBES: Array<Outstanding> = Array::with_max_entries(MAX_PEERS, 0);
 /// Writer: here. Reader: daemon.
 #[map]
 static ANSWERS: Array<Answer> = Array::with_max_entries(MAX_PEERS, 0);
+
+/// Writer: here. Reader: here.
+#[map]
+static SOURCES: Array<[u64; SOURCE_WAYS]> = Array::with_max_entries(SOURCE_SETS, 0);
 
 /// Writer: here. Reader: daemon.
 #[map]
@@ -197,14 +200,24 @@ pub fn count_verdict(verdict: Verdict) {
     }
 }
 
-/// Counts WireGuard traffic that passes.
+/// Counts WireGuard traffic that passes under the lease of this epoch, and notes when its first packet did.
 #[inline(always)]
-pub fn count_traffic(direction: Direction, message: MessageType, packets: u64, bytes: u64) {
-    if let Some(slot) = TRAFFIC.get_ptr_mut(traffic_index(direction, message)) {
-        // SAFETY: the element is this CPU's own.
-        unsafe {
-            (*slot).packets += packets;
-            (*slot).bytes += bytes;
+pub fn count_traffic(index: u32, packets: u64, bytes: u64, epoch: u64) {
+    if let Some(slot) = TRAFFIC.get_ptr_mut(index) {
+        // SAFETY: the element is this CPU's own, and nothing else refers to it meanwhile.
+        let slot = unsafe { &mut *slot };
+        slot.packets += packets;
+        slot.bytes += bytes;
+        if slot.epoch != epoch {
+            slot.first = Clock::Exact.now();
+            slot.epoch = epoch;
         }
     }
+}
+
+/// The set of `SOURCES` that a session belongs to.
+#[inline(always)]
+pub fn sources(session: u32) -> Option<&'static mut [u64; SOURCE_WAYS]> {
+    // SAFETY: the kernel keeps the element where it is; a race between CPUs costs one tag, whose session then rings again.
+    SOURCES.get_ptr_mut(session & (SOURCE_SETS - 1)).map(|set| unsafe { &mut *set })
 }

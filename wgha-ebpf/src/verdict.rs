@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use wgha_common::{
-    abi::{AdvertSeen, Answer, Counter, EventKind, RING_PAUSE_NANOS, Rung},
+    abi::{AdvertSeen, Answer, Counter, EventKind, RING_PAUSE_NANOS, Rung, SHORT_RING_PAUSE_NANOS},
     wire::{
         bfd::{Fault, State},
         vrrp::HeaderError,
@@ -106,8 +106,12 @@ pub const fn change(before: &AdvertSeen, priority: u8, interval: u16) -> Option<
 /// Whether an event of this kind may wake the daemon at `now`. Only those that a stranger can repeat at will must pause.
 #[inline(always)]
 pub const fn may_ring(kind: EventKind, last: &Rung, now: u64) -> bool {
-    let pauses = matches!(kind, EventKind::Rival | EventKind::Malformed);
-    !pauses || last.at == 0 || now.saturating_sub(last.at) >= RING_PAUSE_NANOS
+    let pause = match kind {
+        EventKind::Rival | EventKind::Malformed => RING_PAUSE_NANOS,
+        EventKind::NewSource | EventKind::NeighbourAnswered => SHORT_RING_PAUSE_NANOS,
+        _ => return true,
+    };
+    last.at == 0 || now.saturating_sub(last.at) >= pause
 }
 
 #[cfg(test)]
@@ -177,11 +181,14 @@ mod tests {
     #[test]
     fn floods_pause_and_changes_do_not() {
         let last = Rung { at: 1000, suppressed: 0 };
-        let soon = 1000 + RING_PAUSE_NANOS - 1;
         for kind in EventKind::ALL {
-            let pauses = matches!(kind, EventKind::Rival | EventKind::Malformed);
-            assert_eq!(may_ring(kind, &last, soon), !pauses, "{}", kind.name());
-            assert!(may_ring(kind, &last, soon + 1), "{}", kind.name());
+            let pause = match kind {
+                EventKind::Rival | EventKind::Malformed => 100_000_000,
+                EventKind::NewSource | EventKind::NeighbourAnswered => 1_000_000,
+                _ => 0,
+            };
+            assert_eq!(may_ring(kind, &last, 1000 + pause.max(1) - 1), pause == 0, "{}", kind.name());
+            assert!(may_ring(kind, &last, 1000 + pause), "{}", kind.name());
             assert!(may_ring(kind, &Rung::default(), 1), "{}: the first", kind.name());
         }
     }

@@ -1,6 +1,6 @@
 //! The kernel half, loaded but attached to nothing: packets go through it by BPF_PROG_TEST_RUN.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -11,7 +11,7 @@ use wgha_common::{
     Address,
     abi::{
         AdvertSeen, AdvertStamp, Answer, Counter, Direction, Event, EventKind, Lease, MAX_PEERS, Outstanding,
-        Revoked, Rung, Sbfd, Traffic, UplinkConfig, traffic_index,
+        Revoked, Rung, SOURCE_SETS, SOURCE_WAYS, Sbfd, Traffic, UplinkConfig, traffic_index,
     },
     wire::wireguard::MessageType,
 };
@@ -66,6 +66,9 @@ pub struct Ran {
     pub nanos_each: u128,
 }
 
+/// The receiver's index in every message, and its set in `SOURCES` that of every other one in a row.
+pub const SESSION: u32 = 0xa5a5_a5a5;
+
 pub struct Kernel {
     ebpf: Ebpf,
     uplink: Array<MapData, UplinkConfig>,
@@ -78,6 +81,7 @@ pub struct Kernel {
     peers: HashMap<MapData, Address, u32>,
     probes: Array<MapData, Outstanding>,
     answers: Array<MapData, Answer>,
+    sources: Array<MapData, [u64; SOURCE_WAYS]>,
     events: RingBuf<MapData>,
     rung: Array<MapData, Rung>,
     counters: PerCpuArray<MapData, u64>,
@@ -119,6 +123,7 @@ impl Kernel {
             peers: take!(ebpf, "PEERS"),
             probes: take!(ebpf, "PROBES"),
             answers: take!(ebpf, "ANSWERS"),
+            sources: take!(ebpf, "SOURCES"),
             events: take!(ebpf, "EVENTS"),
             rung: take!(ebpf, "RUNG"),
             counters: take!(ebpf, "COUNTERS"),
@@ -155,6 +160,8 @@ impl Kernel {
             self.routers.remove(&router).unwrap();
         }
         self.set_sbfd(Sbfd::default(), &[]);
+        // The other sets are nobody's: no row has a session there.
+        self.sources.set(SESSION & (SOURCE_SETS - 1), [0; SOURCE_WAYS], 0).unwrap();
         for peer in 0..MAX_PEERS {
             self.answers.set(peer, Answer::default(), 0).unwrap();
         }
@@ -199,6 +206,10 @@ impl Kernel {
         self.lease.set(0, lease, 0).unwrap();
     }
 
+    pub fn lease(&self) -> Lease {
+        self.lease.get(&0, 0).unwrap()
+    }
+
     pub fn set_rung(&mut self, kind: EventKind, rung: Rung) {
         self.rung.set(kind as u32, rung, 0).unwrap();
     }
@@ -235,9 +246,9 @@ impl Kernel {
         for direction in Direction::ALL {
             for message in MessageType::ALL {
                 let values = self.traffic.get(&traffic_index(direction, message), 0).unwrap();
-                let (packets, bytes) = values.iter().fold((0, 0), |(p, b), t| (p + t.packets, b + t.bytes));
-                if packets != 0 {
-                    seen.push((direction, message, Traffic { packets, bytes, ..Traffic::default() }));
+                let sum = values.iter().fold(Traffic::default(), |sum, cpu| together(&sum, cpu));
+                if sum.packets != 0 {
+                    seen.push((direction, message, sum));
                 }
             }
         }
@@ -286,6 +297,17 @@ impl Kernel {
         let then = then.unwrap_or_else(|| panic!("{hook:?} returned {}", result.return_value));
         Ran { then, out, nanos_each: result.duration.as_nanos() }
     }
+}
+
+/// Of two CPUs: the first packet of the newer epoch counts.
+fn together(a: &Traffic, b: &Traffic) -> Traffic {
+    let (packets, bytes) = (a.packets + b.packets, a.bytes + b.bytes);
+    let (epoch, first) = match a.epoch.cmp(&b.epoch) {
+        Ordering::Less => (b.epoch, b.first),
+        Ordering::Equal => (a.epoch, a.first.min(b.first)),
+        Ordering::Greater => (a.epoch, a.first),
+    };
+    Traffic { packets, bytes, epoch, first }
 }
 
 /// The fields of an [`Event`], at their offsets.

@@ -28,6 +28,7 @@ fn every_map_is_as_the_contract_says() {
         ("PEERS", address, 4, abi::MAX_PEERS),
         ("PROBES", 4, size_of::<Outstanding>(), abi::MAX_PEERS),
         ("ANSWERS", 4, size_of::<Answer>(), abi::MAX_PEERS),
+        ("SOURCES", 4, 8 * abi::SOURCE_WAYS, abi::SOURCE_SETS),
         ("EVENTS", 0, 0, abi::EVENTS_BYTES),
         ("RUNG", 4, size_of::<Rung>(), EventKind::COUNT),
         ("COUNTERS", 4, 8, Counter::COUNT),
@@ -61,7 +62,7 @@ fn loads_with_what_it_has() {
     }
     for (program, (instructions, verified)) in Kernel::load().sizes() {
         println!("{program}: {instructions} instructions, {verified} verified");
-        assert!(instructions < 5000 && verified < 300_000, "{program} has grown");
+        assert!(instructions < 6000 && verified < 300_000, "{program} has grown");
     }
 }
 

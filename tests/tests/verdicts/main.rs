@@ -9,6 +9,7 @@
 mod adverts;
 mod costs;
 mod cut;
+mod evidence;
 mod inbound;
 mod kernel;
 mod loading;
@@ -50,6 +51,10 @@ const TABLE: &[(&str, &[Hook], In, Rows)] = &[
     ("Adverts against our own claim", INGRESS, In::Both, adverts::contested),
     ("Adverts in a flood", INGRESS, In::Both, adverts::paused),
     ("WireGuard in", INGRESS, In::Both, inbound::wireguard_rows),
+    ("Sources of WireGuard", INGRESS, In::Both, evidence::sources),
+    ("Sources that are forgotten", INGRESS, In::Both, evidence::forgotten),
+    ("Neighbours that answer", INGRESS, In::V6, evidence::advertisements),
+    ("Neighbours that answer", INGRESS, In::V4, evidence::replies),
     ("Neighbour discovery in", INGRESS, In::V6, inbound::discovery),
     ("ARP in", INGRESS, In::V4, inbound::address_resolution),
     ("IPv6 header chains", INGRESS, In::V6, inbound::ipv6_chains),

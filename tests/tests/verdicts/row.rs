@@ -13,7 +13,7 @@ use wgha_common::{
 
 use crate::{
     kernel::{Hook, Kernel, Then, now},
-    net::Net,
+    net::{CLIENT_PORT, Net},
 };
 
 /// The epoch of every lease, unless a step says otherwise.
@@ -81,6 +81,8 @@ pub enum Before {
     Lease(Held),
     /// The ring's pause passes.
     Pause,
+    /// It does not: what has rung has rung just now, however slow this test is.
+    NoPause,
 }
 
 /// Who has ended our lease.
@@ -105,6 +107,7 @@ pub struct Row {
     then: Then,
     counted: Vec<Counter>,
     rings: Option<EventKind>,
+    port: u16,
     suppressed: u64,
     traffic: Option<(MessageType, u64)>,
     out: Option<Vec<u8>>,
@@ -133,6 +136,7 @@ pub fn row(what: impl Into<String>, packet: Vec<u8>) -> Row {
         then: Then::Passes,
         counted: Vec::new(),
         rings: None,
+        port: CLIENT_PORT,
         suppressed: 0,
         traffic: None,
         out: None,
@@ -187,6 +191,12 @@ impl Row {
         self
     }
 
+    /// Its UDP source port.
+    pub const fn with_port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
     /// It would have rung, but for the pause.
     pub const fn suppressed(mut self) -> Self {
         self.suppressed = 1;
@@ -197,6 +207,14 @@ impl Row {
     pub const fn traffic(mut self, message: MessageType) -> Self {
         self.traffic = Some((message, 1));
         self
+    }
+
+    /// It is WireGuard traffic that comes in, of a session and a source that are new.
+    pub const fn arrives(self, message: MessageType) -> Self {
+        match message {
+            MessageType::Cookie | MessageType::Malformed => self.traffic(message),
+            _ => self.traffic(message).rings(EventKind::NewSource),
+        }
     }
 
     /// It leaves as this.
@@ -244,7 +262,7 @@ impl Row {
         assert_eq!(kernel.counters(), self.wanted_counters(), "{at}: counters");
         assert_eq!(all_suppressed(kernel) - suppressed, self.suppressed, "{at}: suppressed");
         self.check_out(&at, &ran.out);
-        self.check_traffic(&at, kernel, hook);
+        self.check_traffic(&at, kernel, hook, started);
         self.check_event(&at, kernel, started);
         self.check_answers(&at, answers, &kernel.answers(), started);
         self.check_revoked(&at, revoked, kernel.revoked(), started);
@@ -261,11 +279,16 @@ impl Row {
         assert!(out == wanted, "{at}: packet out\n got {out:02x?}\nwant {wanted:02x?}");
     }
 
-    fn check_traffic(&self, at: &str, kernel: &Kernel, hook: Hook) {
+    fn check_traffic(&self, at: &str, kernel: &Kernel, hook: Hook, started: u64) {
         let direction = if hook == Hook::Egress { Direction::Egress } else { Direction::Ingress };
-        let got: Vec<_> = kernel.traffic().into_iter().map(|(d, m, t)| (d, m, t.packets)).collect();
+        let seen = kernel.traffic();
+        let got: Vec<_> = seen.iter().map(|(d, m, t)| (*d, *m, t.packets)).collect();
         let wanted: Vec<_> = self.traffic.iter().map(|(m, packets)| (direction, *m, *packets)).collect();
         assert_eq!(got, wanted, "{at}: traffic");
+        for (.., traffic) in seen {
+            assert_eq!(traffic.epoch, kernel.lease().epoch, "{at}: the traffic's epoch");
+            assert!((started..=now()).contains(&traffic.first), "{at}: when the first came");
+        }
     }
 
     fn check_event(&self, at: &str, kernel: &mut Kernel, started: u64) {
@@ -274,8 +297,11 @@ impl Row {
         assert_eq!(kinds, self.rings.iter().map(|kind| Some(*kind)).collect::<Vec<_>>(), "{at}: events");
         for event in events {
             assert!((started..=now()).contains(&event.at), "{at}: the event's time");
-            assert_eq!(event.counter, self.counted[0] as u32, "{at}: the event's counter");
+            let counter = self.counted.first().map_or(0, |counter| *counter as u32);
+            assert_eq!(event.counter, counter, "{at}: the event's counter");
             assert_eq!(event.source, source_of(&self.packet), "{at}: the event's source");
+            let from_port = event.kind == EventKind::NewSource as u32;
+            assert_eq!(event.port, if from_port { self.port } else { 0 }, "{at}: the event's port");
         }
     }
 
@@ -332,11 +358,17 @@ fn prepare(kernel: &mut Kernel, hook: Hook, before: &Before) {
     match before {
         Before::Packet(packet) => drop(kernel.run(hook, packet)),
         Before::Lease(held) => held.set(kernel),
-        Before::Pause => {
-            for kind in EventKind::ALL {
-                let at = now() - RING_PAUSE_NANOS;
-                kernel.set_rung(kind, Rung { at, ..kernel.rung(kind) });
-            }
+        Before::Pause => ring_at(kernel, now() - RING_PAUSE_NANOS),
+        Before::NoPause => ring_at(kernel, now() + SECOND),
+    }
+}
+
+/// Whatever has rung has rung then.
+fn ring_at(kernel: &mut Kernel, at: u64) {
+    for kind in EventKind::ALL {
+        let rung = kernel.rung(kind);
+        if rung.at != 0 {
+            kernel.set_rung(kind, Rung { at, ..rung });
         }
     }
 }
@@ -345,11 +377,14 @@ fn all_suppressed(kernel: &Kernel) -> u64 {
     EventKind::ALL.iter().map(|kind| kernel.rung(*kind).suppressed).sum()
 }
 
-/// The source in a frame with one IP header behind any tags.
+/// The source in a frame with one IP header, or the sender in one with ARP, behind any tags.
 fn source_of(frame: &[u8]) -> Address {
     let mut at = 12;
     while matches!(frame[at..at + 2], [0x81, 0x00] | [0x88, 0xa8]) {
         at += 4;
+    }
+    if frame[at..at + 2] == [0x08, 0x06] {
+        return Address::v4(frame[at + 16..at + 20].try_into().unwrap());
     }
     match frame[at + 2] >> 4 {
         4 => Address::v4(frame[at + 14..at + 18].try_into().unwrap()),

@@ -9,6 +9,7 @@ pub const LEN: usize = 28;
 const ETHERNET: [u8; 2] = [0, 1];
 const IPV4: [u8; 4] = [0x08, 0x00, 6, 4];
 const REQUEST: u16 = 1;
+const REPLY: u16 = 2;
 
 /// The addresses of an ARP packet.
 ///
@@ -37,6 +38,13 @@ impl Packet {
             target: Address::v4([b[24], b[25], b[26], b[27]]),
         })
     }
+}
+
+/// Whether a packet, of whatever kind, is a reply; else it asks.
+#[must_use]
+#[inline(always)]
+pub const fn is_reply(b: &[u8; LEN]) -> bool {
+    be16(b, 6) == REPLY
 }
 
 /// An ARP request. One for the sender's own address is gratuitous: it announces it (RFC 5227 §3).
@@ -78,6 +86,9 @@ mod tests {
         let mut out = [0; LEN];
         Request { sender, mac: [2, 0, 0, 0, 0, 1], target }.emit(&mut out).unwrap();
         assert_eq!(Packet::parse(&out), Some(Packet { sender, target }));
+        assert!(!is_reply(&out));
+        out[7] = 2;
+        assert!(is_reply(&out));
         out[3] = 1;
         assert_eq!(Packet::parse(&out), None);
     }

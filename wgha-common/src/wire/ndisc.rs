@@ -19,6 +19,8 @@ pub const ALL_NODES: Address = Address::v6([0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 
 /// The Router and Override flags: the receiver replaces the link-layer address it has (RFC 4861 §4.4,
 /// RFC 9568 §6.4.2).
 const ROUTER_OVERRIDE: u8 = 0xa0;
+/// The Solicited flag.
+const SOLICITED: u8 = 0x40;
 /// Option type 2, Target Link-Layer Address, of length 1 (× 8 bytes).
 const TARGET_LINK_LAYER_ADDRESS: [u8; 2] = [2, 1];
 /// Option type 1, Source Link-Layer Address, likewise.
@@ -34,6 +36,13 @@ pub fn target(b: &[u8; HEADER_LEN]) -> Option<Address> {
     let mut target = [0; 16];
     target.copy_from_slice(&b[8..24]);
     Some(Address::v6(target))
+}
+
+/// The target of an advertisement that answers a solicitation (RFC 4861 §4.4, the S flag).
+#[must_use]
+#[inline(always)]
+pub fn answered(b: &[u8; HEADER_LEN]) -> Option<Address> {
+    if b[0] == ADVERTISEMENT && b[4] & SOLICITED != 0 { target(b) } else { None }
 }
 
 /// An unsolicited neighbour advertisement with Router and Override (RFC 4861 §7.2.6, RFC 9568 §6.4.2).
@@ -153,6 +162,9 @@ mod tests {
         assert_eq!(target(out.first_chunk().unwrap()), Some(na.target));
         let sum = Sum::default().bytes(&out).pseudo_header(&na.source, &ALL_NODES, 58, 32);
         assert!(sum.is_right());
+        assert_eq!(answered(out.first_chunk().unwrap()), None, "nobody asked");
+        out[4] |= SOLICITED;
+        assert_eq!(answered(out.first_chunk().unwrap()), Some(na.target));
         let (to, mut out) = (Address::v6([0x20; 16]), [0; MESSAGE_LEN]);
         let ns = Solicitation { source: na.source, mac: na.mac, target: to };
         ns.emit(&mut out).unwrap();
@@ -160,6 +172,7 @@ mod tests {
         assert_eq!(ns.destination().to_string(), "ff02::1:ff20:2020");
         let sum = Sum::default().bytes(&out).pseudo_header(&ns.source, &ns.destination(), 58, 32);
         assert!(sum.is_right());
+        assert_eq!(answered(out.first_chunk().unwrap()), None, "it asks");
         out[0] = 134;
         assert_eq!(target(out.first_chunk().unwrap()), None, "a router advertisement has no target");
     }
