@@ -1,6 +1,9 @@
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    net::IpAddr,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::sync::watch;
@@ -68,8 +71,10 @@ impl Shared {
         Stats { published: self.table().len(), ..stats }
     }
 
-    pub(super) fn count_stranger(&self) {
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner).strangers += 1;
+    pub(super) fn count_stranger(&self, from: IpAddr) {
+        let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        stats.strangers += 1;
+        stats.last_stranger = Some(from);
     }
 
     /// Changes what is counted of one peer.

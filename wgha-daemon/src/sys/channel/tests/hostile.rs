@@ -86,6 +86,7 @@ async fn strangers_are_closed_at_once_and_counted() {
         assert_eq!(until_closed(&mut raw(15, 3).await).await, b"");
         assert_eq!(one.channel.stats().strangers, n);
     }
+    assert_eq!(one.channel.stats().last_stranger, Some(host(15, 3)));
 }
 
 #[tokio::test]
