@@ -26,6 +26,7 @@ pub(super) struct Shared {
     again: Vec<AtomicU64>,
     stats: Mutex<Stats>,
     pub(super) wall_clock: WallClock,
+    pub(super) rate: u32,
 }
 
 impl Shared {
@@ -37,6 +38,7 @@ impl Shared {
             again: settings.peers.iter().map(|_| AtomicU64::new(0)).collect(),
             stats: Mutex::new(Stats { peers, ..Stats::default() }),
             wall_clock: settings.wall_clock,
+            rate: settings.rate,
         }
     }
 
