@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// How much a peer may have us read in a second; a snapshot of 10,000 peers is a sixth of it.
-const BYTES_PER_SECOND: u32 = 4 << 20;
+/// How many bytes a second a peer may have us read, unless the settings say otherwise: a snapshot of
+/// 10,000 records is a sixth of it.
+pub const RATE: u32 = 4 << 20;
 /// What even the smallest message costs.
 const LEAST: u32 = 1024;
 /// How much may come at once.
@@ -14,11 +15,13 @@ const BURST: Duration = Duration::from_secs(1);
 pub(super) struct Budget {
     /// When all that was read will have been paid for.
     paid: Instant,
+    /// Bytes in a second, not 0.
+    rate: u32,
 }
 
 impl Budget {
-    pub(super) fn new() -> Self {
-        Self { paid: Instant::now() }
+    pub(super) fn new(rate: u32) -> Self {
+        Self { paid: Instant::now(), rate: rate.max(1) }
     }
 
     /// Pays for `bytes`; waits if the peer is too far ahead of its time.
@@ -30,7 +33,7 @@ impl Budget {
 
     fn charge(&mut self, bytes: usize, now: Instant) -> Option<Instant> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).max(LEAST);
-        let cost = Duration::from_secs(1) * bytes / BYTES_PER_SECOND;
+        let cost = Duration::from_secs(1) * bytes / self.rate;
         self.paid = self.paid.max(now) + cost;
         (self.paid > now + BURST).then(|| self.paid - BURST)
     }
@@ -43,8 +46,8 @@ mod tests {
     #[test]
     fn a_burst_is_free_and_a_flood_is_not() {
         let now = Instant::now();
-        let mut budget = Budget { paid: now };
-        for _ in 0..BYTES_PER_SECOND / LEAST {
+        let mut budget = Budget { paid: now, rate: RATE };
+        for _ in 0..RATE / LEAST {
             assert_eq!(budget.charge(1, now), None);
         }
         let wait = budget.charge(65_535, now).unwrap();

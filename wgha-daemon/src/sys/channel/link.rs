@@ -46,7 +46,8 @@ pub(super) async fn run(
         cursor: Cursor::default(),
         began_again: None,
     };
-    let reader = Reader { peer, receiver, due: &due, shared: &shared, news, budget: Budget::new() };
+    let budget = Budget::new(shared.rate);
+    let reader = Reader { peer, receiver, due: &due, shared: &shared, news, budget };
     let ended = tokio::select! {
         ended = writer.run() => ended,
         ended = reader.run() => ended,

@@ -92,7 +92,7 @@ async fn accept(listener: TcpListener, expected: Vec<Expected>, shared: Arc<Shar
 fn hand_over(stream: TcpStream, from: SocketAddr, expected: &[Expected], shared: &Shared) -> bool {
     let ip = from.ip();
     let Some(expected) = expected.iter().find(|expected| expected.pair.peer.ip() == ip) else {
-        shared.count_stranger();
+        shared.count_stranger(ip);
         return false;
     };
     if socket::configure(&stream).is_err() {

@@ -51,6 +51,7 @@ use crate::proto::{
     sync::{Fingerprints, Introduction, Record},
 };
 
+pub use budget::RATE;
 pub use clock::{Offset, WallClock, wall_clock};
 pub use error::LinkError;
 pub use key::{ChannelKey, KeyFingerprint};
@@ -73,6 +74,8 @@ pub struct Settings {
     pub own: Option<IpAddr>,
     /// The clock whose offset is measured.
     pub wall_clock: WallClock,
+    /// How many bytes a second a peer may have us read: [`RATE`].
+    pub rate: u32,
 }
 
 /// What has happened on the channel to one peer.

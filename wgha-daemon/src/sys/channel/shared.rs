@@ -1,6 +1,9 @@
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    net::IpAddr,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::sync::watch;
@@ -23,6 +26,7 @@ pub(super) struct Shared {
     again: Vec<AtomicU64>,
     stats: Mutex<Stats>,
     pub(super) wall_clock: WallClock,
+    pub(super) rate: u32,
 }
 
 impl Shared {
@@ -34,6 +38,7 @@ impl Shared {
             again: settings.peers.iter().map(|_| AtomicU64::new(0)).collect(),
             stats: Mutex::new(Stats { peers, ..Stats::default() }),
             wall_clock: settings.wall_clock,
+            rate: settings.rate,
         }
     }
 
@@ -68,8 +73,10 @@ impl Shared {
         Stats { published: self.table().len(), ..stats }
     }
 
-    pub(super) fn count_stranger(&self) {
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner).strangers += 1;
+    pub(super) fn count_stranger(&self, from: IpAddr) {
+        let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        stats.strangers += 1;
+        stats.last_stranger = Some(from);
     }
 
     /// Changes what is counted of one peer.

@@ -11,6 +11,8 @@ pub struct Stats {
     pub peers: Vec<PeerStats>,
     /// Connections from addresses that are no peer's, closed at once.
     pub strangers: u64,
+    /// The last such address: perhaps a peer's other one.
+    pub last_stranger: Option<IpAddr>,
     /// How many records are published now.
     pub published: usize,
 }

@@ -150,6 +150,29 @@ async fn the_offset_between_the_clocks_is_found() {
 }
 
 #[tokio::test]
+async fn an_address_that_comes_later_is_listened_on_already() {
+    for own in ["192.0.2.77:17784", "[2001:db8::77]:17784"] {
+        let listener = socket::listen(own.parse().unwrap()).unwrap();
+        assert_eq!(listener.local_addr().unwrap(), own.parse().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn ipv6_is_shaken_hands_over_as_well() {
+    let listener = socket::listen("[::1]:0".parse().unwrap()).unwrap();
+    let own = "[::1]:0".parse().unwrap();
+    let stream = socket::connect(own, listener.local_addr().unwrap()).await.unwrap();
+    let (accepted, _) = listener.accept().await.unwrap();
+    let key = key(1);
+    let (one, two) = tokio::join!(
+        session::open(stream, Side::Connector, &key),
+        session::open(accepted, Side::Listener, &key)
+    );
+    one.unwrap().0.send(b"over").await.unwrap();
+    assert_eq!(two.unwrap().1.receive().await.unwrap(), b"over");
+}
+
+#[tokio::test]
 async fn the_address_towards_a_peer_is_the_kernels_choice() {
     let own = socket::own_address("127.0.0.2:1".parse().unwrap()).unwrap();
     assert_eq!(own, "127.0.0.1".parse::<IpAddr>().unwrap());

@@ -86,6 +86,7 @@ async fn strangers_are_closed_at_once_and_counted() {
         assert_eq!(until_closed(&mut raw(15, 3).await).await, b"");
         assert_eq!(one.channel.stats().strangers, n);
     }
+    assert_eq!(one.channel.stats().last_stranger, Some(host(15, 3)));
 }
 
 #[tokio::test]
@@ -150,49 +151,93 @@ async fn a_peer_that_never_reads_costs_no_memory_and_holds_nobody_up() {
     assert!(why.contains("has not read for 2s") || why.contains("timed out"), "{why}");
 }
 
-#[tokio::test]
-async fn a_flood_is_slowed_down_and_others_get_through() {
-    let (mut one, three) = (node(19, 1, &[2, 3]), node(19, 3, &[1]));
-    assert_eq!(one.next().await, What::Connected);
-    let (mut sender, _receiver) = authentic(19, 2).await;
-    assert_eq!(one.next().await, What::Connected);
-    let flood = Message::Records((0..256).map(|n| record(n, 1)).collect()).emit().unwrap();
-    let flooding = tokio::spawn(async move { while sender.send(&flood).await.is_ok() {} });
+/// A node that reads little of each of its peers, and how many bytes it may have read of one by now.
+fn slow_node(test: u8, peers: &[u8]) -> (Node, impl Fn() -> u64) {
+    const SLOW: u32 = 64 * 1024;
+    let began = tokio::time::Instant::now();
+    // A second's worth at once; and one frame of the largest kind, for which it waits afterwards.
+    let allowed = move || (began.elapsed().as_secs_f64() * f64::from(SLOW)) as u64 + 2 * 64 * 1024;
+    (node_with(Settings { rate: SLOW, ..settings(test, 1, peers) }, key(1)), allowed)
+}
 
-    // The driver does not look: nothing piles up beyond what is in the kernel, and what the news may hold.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let unheard = one.channel.stats().peers[0].records_in;
-    assert!(unheard <= 256 * 10, "{unheard} records were taken while nobody listened");
-
-    let (began, mut heard) = (tokio::time::Instant::now(), 0_u64);
-    three.channel.publish(vec![record(7, 7)]);
-    let mut others = 0;
-    while began.elapsed() < Duration::from_secs(2) {
-        match one.next_from().await {
-            News { peer: PeerId(0), what: What::Records(records) } => heard += records.len() as u64,
-            News { peer: PeerId(1), what: What::Records(_) } => others += 1,
-            other => panic!("{other:?}"),
-        }
-    }
-    flooding.abort();
-    assert_eq!(others, 1);
-    let seconds = began.elapsed().as_secs_f64();
-    // One second's worth may come at once. The shortest record has some 40 bytes.
-    let allowed = (seconds + 1.0) * f64::from(4 << 20) / 40.0;
-    assert!(heard > 10_000 && (heard as f64) < allowed, "{heard} records in {seconds} s, {allowed} allowed");
+/// Sends as fast as it is read.
+fn flood(mut sender: Sender, message: &Message) -> tokio::task::JoinHandle<()> {
+    let payload = message.emit().unwrap();
+    tokio::spawn(async move { while sender.send(&payload).await.is_ok() {} })
 }
 
 #[tokio::test]
-async fn a_flood_of_pings_is_answered_when_there_is_time() {
-    let mut one = node(20, 1, &[2]);
-    let (mut sender, _unread) = authentic(20, 2).await;
+async fn a_flood_is_slowed_down_and_others_get_through() {
+    let (mut one, allowed) = slow_node(19, &[2, 3]);
+    let three = node(19, 3, &[1]);
     assert_eq!(one.next().await, What::Connected);
-    let ping = Message::Ping(1).emit().unwrap();
-    let flooding = tokio::spawn(async move { while sender.send(&ping).await.is_ok() {} });
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let stats = one.channel.stats();
+    let (sender, _receiver) = authentic(19, 2).await;
+    assert_eq!(one.next().await, What::Connected);
+    let flooding = flood(sender, &Message::Records((0..32).map(|n| record(n, 1)).collect()));
+
+    // The driver does not look: no more is taken than the news may hold, and what one reader has in hand.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let unheard = one.channel.stats().peers[0].records_in;
+    assert!((32..=32 * 9).contains(&unheard), "{unheard} records were taken while nobody listened");
+
+    three.channel.publish(vec![record(7, 7)]);
+    let mut heard = 0;
+    while heard < 3000 {
+        match one.next_from().await {
+            News { peer: PeerId(0), what: What::Records(records) } => heard += records.len(),
+            News { peer: PeerId(1), what } => {
+                assert_eq!(what, What::Records(vec![record(7, 7)]));
+                heard += 10_000;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(heard >= 10_000, "the other peer was not heard");
+    for _ in 0..50 {
+        let read = one.channel.stats().peers[0].bytes_in;
+        assert!(read <= allowed(), "{read} bytes, {} allowed", allowed());
+        one.next_from().await;
+    }
     flooding.abort();
-    // 4 Ki messages a second, and one second's worth at once.
-    assert!(stats.peers[0].bytes_in < 4 * 4096 * 22, "{stats:?}");
-    assert!(stats.peers[0].connected_since.is_some(), "{stats:?}");
+}
+
+#[tokio::test]
+async fn a_flood_of_the_smallest_messages_is_slowed_down_more() {
+    let (mut one, allowed) = slow_node(20, &[2]);
+    let (sender, _unread) = authentic(20, 2).await;
+    assert_eq!(one.next().await, What::Connected);
+    let flooding = flood(sender, &Message::Ping(1));
+    for _ in 0..15 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let stats = &one.channel.stats().peers[0];
+        // 20 bytes each, counted as 1024.
+        assert!(stats.bytes_in / 20 * 1024 <= allowed(), "{stats:?}");
+        assert!(stats.connected_since.is_some(), "{stats:?}");
+    }
+    assert!(one.channel.stats().peers[0].bytes_in > 20 * 64);
+    flooding.abort();
+}
+
+#[tokio::test]
+async fn a_frame_that_does_not_go_is_not_waited_for_long() {
+    let listener = socket::listen((host(21, 1), 0).into()).unwrap();
+    let stream = socket::connect((host(21, 2), 0).into(), listener.local_addr().unwrap()).await.unwrap();
+    let (accepted, _) = listener.accept().await.unwrap();
+    // Otherwise TCP may give up first: it does not know a slow peer from a dead one.
+    socket2::SockRef::from(&stream).set_tcp_user_timeout(None).unwrap();
+    let key = key(1);
+    let (one, _two) = tokio::join!(
+        session::open(stream, Side::Connector, &key),
+        session::open(accepted, Side::Listener, &key)
+    );
+    let mut sender = one.unwrap().0;
+    let sending = async {
+        loop {
+            if let Err(e) = sender.send(&[0; 60_000]).await {
+                return e.to_string();
+            }
+        }
+    };
+    let why = timeout(PATIENCE, sending).await.expect("waits for ever");
+    assert_eq!(why, "has not read for 2s");
 }

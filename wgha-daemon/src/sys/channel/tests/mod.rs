@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    Channel, ChannelKey, News, Settings, What, open,
+    Channel, ChannelKey, News, RATE, Settings, What, open,
     session::{self, Receiver, Sender, Side},
     socket, wall_clock,
 };
@@ -55,7 +55,7 @@ fn key(n: u8) -> Arc<ChannelKey> {
 
 fn settings(test: u8, n: u8, peers: &[u8]) -> Settings {
     let peers = peers.iter().map(|peer| address(test, *peer)).collect();
-    Settings { peers, port: PORT, own: Some(host(test, n)), wall_clock }
+    Settings { peers, port: PORT, own: Some(host(test, n)), wall_clock, rate: RATE }
 }
 
 fn node(test: u8, n: u8, peers: &[u8]) -> Node {

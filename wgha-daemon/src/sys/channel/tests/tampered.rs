@@ -54,9 +54,9 @@ async fn begin(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf) -> (Vec<u8>, V
 
 #[tokio::test]
 async fn what_is_passed_on_unchanged_arrives() {
-    let (mut one, two, middle) = three(21).await;
+    let (mut one, two, middle) = three(24).await;
     two.channel.publish(vec![record(1, 1)]);
-    let (mut from, mut to) = between(21, &middle).await;
+    let (mut from, mut to) = between(24, &middle).await;
     begin(&mut from, &mut to).await;
     assert_eq!(one.next().await, What::Connected);
     tokio::spawn(async move { tokio::io::copy(&mut from, &mut to).await });
