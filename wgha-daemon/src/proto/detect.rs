@@ -243,11 +243,12 @@ impl Machine {
 
     /// Whether the router that we obey goes on to answer Up although its adverts do not come. If so, we do not
     /// take over, and say what is wrong.
-    pub(super) fn answers_vouch(&mut self, now: Timestamp) -> bool {
+    pub(super) fn answers_vouch(&mut self, heard: &[Heard], now: Timestamp) -> bool {
         let (Some(target), Some(pace)) = (&self.prober.target, self.pace()) else { return false };
         let active = target.source;
         let valid = self.active_down_interval().max(pace.interval + pace.grace);
-        let vouched = target.up().is_some_and(|at| now.since(at) <= valid);
+        let unheard = heard.iter().all(|r| r.source != active);
+        let vouched = unheard && target.up().is_some_and(|at| now.since(at) <= valid);
         if vouched {
             self.note(Note::HalfHeard, Err(format!("adverts of {active} are not heard, its answers are")));
         }

@@ -81,6 +81,20 @@ impl Seen {
     }
 }
 
+/// Whose lease was found over, and which lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Found {
+    node: usize,
+    boots: u32,
+    epoch: u64,
+}
+
+impl Found {
+    fn of(node: &Node) -> Self {
+        Self { node: node.me, boots: node.boots, epoch: node.kernel.lease.epoch }
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Record {
     serving_since: Option<u64>,
@@ -94,8 +108,8 @@ struct Record {
     reach_changed: u64,
     /// When frames from or to it were last lost.
     frames_lost: u64,
-    /// Whom it has taken over from because of probes, and the epoch that had served there.
-    found_dead: Option<(usize, u64)>,
+    /// Whom it has taken over from because of probes.
+    found_dead: Option<Found>,
 }
 
 impl Audit {
@@ -242,7 +256,7 @@ fn observe(world: &mut World, me: usize) -> bool {
 }
 
 /// What a node that begins to serve has found dead by probes.
-fn found_dead(world: &World, me: usize) -> Option<(usize, u64)> {
+fn found_dead(world: &World, me: usize) -> Option<Found> {
     let machine = &world.nodes[me].daemon.as_ref()?.machine;
     let active = match machine.reason() {
         Reason::ProbesUnanswered { active, .. } | Reason::AdminDown(active) => *active,
@@ -253,16 +267,16 @@ fn found_dead(world: &World, me: usize) -> Option<(usize, u64)> {
     let lost = records[me].frames_lost.max(records[other].frames_lost);
     let delivered = frames_pass(world, me, other) && (lost == 0 || world.now - lost > MEMORY);
     let established = records[other].serving_since.is_none_or(|since| world.now - since > ESTABLISHED);
-    (delivered && established).then_some((other, world.nodes[other].kernel.lease.epoch))
+    (delivered && established).then(|| Found::of(&world.nodes[other]))
 }
 
 /// The lease that was found over by probes must not serve any more, whatever has become of daemon and machine.
 fn check_found_dead(world: &World) -> Result<(), String> {
     for (me, record) in world.audit.records.iter().enumerate().filter(|(_, r)| r.serving_since.is_some()) {
-        let Some((other, epoch)) = record.found_dead else { continue };
-        let node = &world.nodes[other];
-        if node.serves(world.now) && node.kernel.lease.epoch == epoch {
-            return Err(format!("node {me} has taken over from node {other}, which serves"));
+        let Some(found) = record.found_dead else { continue };
+        let node = &world.nodes[found.node];
+        if node.serves(world.now) && Found::of(node) == found {
+            return Err(format!("node {me} has taken over from node {}, which serves", found.node));
         }
     }
     Ok(())

@@ -22,6 +22,8 @@ pub struct Node {
     pub incarnation: u32,
     pub carrier: bool,
     pub powered: bool,
+    /// How often it was switched on again: its maps were new then.
+    pub boots: u32,
     /// The virtual machine stands still: until when its frames wait.
     pub paused: bool,
     pub held_frames: Vec<Packet>,
@@ -70,6 +72,7 @@ impl Node {
             incarnation: 0,
             carrier: true,
             powered: true,
+            boots: 0,
             paused: false,
             held_frames: Vec::new(),
             boot,
@@ -159,6 +162,7 @@ impl Node {
 
     pub fn power_on(&mut self, nodes: usize) {
         self.powered = true;
+        self.boots += 1;
         self.kernel = Kernel::new(self.me, nodes, self.settings.interval);
         self.group = Group::FRESH;
         self.held_frames.clear();

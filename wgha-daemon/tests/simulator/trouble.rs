@@ -111,9 +111,8 @@ impl Schedule {
     pub fn draw(random: &mut Random) -> Self {
         let interval = Centiseconds::new(random.pick(&[1, 2, 5, 10, 10, 10, 20, 100])).unwrap();
         let unit = u64::try_from(interval.duration().as_nanos()).unwrap();
-        let nodes: Vec<_> =
+        let mut nodes: Vec<_> =
             (0..random.pick(&[2, 2, 2, 3, 3, 4, 5])).map(|_| settings(random, interval)).collect();
-        let nodes = with_probes(random, nodes, unit);
         let stranger = random.one_in(8).then(|| random.below(nodes.len()));
         let starts = nodes.iter().map(|_| random.between(0, 6 * unit)).collect();
         let incidents = incidents(random, nodes.len(), unit);
@@ -125,6 +124,7 @@ impl Schedule {
         let stray = if unit >= 50 * MILLI && touched { STRAY } else { 0 };
         let delay = nodes.iter().map(|n| n.preempt_delay.as_nanos() as u64).max().unwrap_or_default();
         let end = last.max(8 * unit) + hold_off.max(stray) + delay + 20 * unit + 500 * MILLI;
+        add_probes(random, &mut nodes, end);
         Self { nodes, interval, starts, stranger, incidents, end }
     }
 
@@ -149,21 +149,21 @@ fn settings(random: &mut Random, interval: Centiseconds) -> Settings {
     Settings { priority, interval, preempt: !random.one_in(4), preempt_delay, detect: None }
 }
 
-/// All probe or none do, mostly all alike.
-fn with_probes(random: &mut Random, mut nodes: Vec<Settings>, unit: u64) -> Vec<Settings> {
+/// All probe or none do, mostly all alike; most so slowly that there are not too many probes until `end`.
+fn add_probes(random: &mut Random, nodes: &mut [Settings], end: u64) {
+    if random.one_in(2) {
+        return;
+    }
+    let most = if random.one_in(8) { 1_000 } else { 150 };
     let draw = |random: &mut Random| {
         let interval = random.pick(&[1, 2, 3, 10, 10, 20, 50, 100]) * MILLI;
-        let interval = Duration::from_nanos(interval.max(unit / 20));
+        let interval = Duration::from_nanos(interval.max(end / most).min(100 * MILLI));
         Detect { interval, multiplier: random.between(2, 7) as u8 }
     };
-    if random.one_in(3) {
-        return nodes;
-    }
     let (alike, common) = (!random.one_in(4), draw(random));
-    for node in &mut nodes {
+    for node in nodes {
         node.detect = Some(if alike { common } else { draw(random) });
     }
-    nodes
 }
 
 fn incidents(random: &mut Random, nodes: usize, unit: u64) -> Vec<Incident> {
