@@ -14,7 +14,7 @@
 use wgha::proto::{Action, Reason, State};
 use wgha_common::{
     Centiseconds, Timestamp,
-    abi::{Role, outranks},
+    abi::{Lease, Role, outranks},
 };
 
 use crate::{
@@ -81,17 +81,16 @@ impl Seen {
     }
 }
 
-/// Whose lease was found over, and which lease.
+/// Whose lease was found over, and which: it may have stood still with its machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Found {
     node: usize,
-    boots: u32,
-    epoch: u64,
+    lease: Lease,
 }
 
 impl Found {
     fn of(node: &Node) -> Self {
-        Self { node: node.me, boots: node.boots, epoch: node.kernel.lease.epoch }
+        Self { node: node.me, lease: node.kernel.lease }
     }
 }
 

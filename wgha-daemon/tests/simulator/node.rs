@@ -22,8 +22,6 @@ pub struct Node {
     pub incarnation: u32,
     pub carrier: bool,
     pub powered: bool,
-    /// How often it was switched on again: its maps were new then.
-    pub boots: u32,
     /// The virtual machine stands still: until when its frames wait.
     pub paused: bool,
     pub held_frames: Vec<Packet>,
@@ -72,7 +70,6 @@ impl Node {
             incarnation: 0,
             carrier: true,
             powered: true,
-            boots: 0,
             paused: false,
             held_frames: Vec::new(),
             boot,
@@ -162,7 +159,6 @@ impl Node {
 
     pub fn power_on(&mut self, nodes: usize) {
         self.powered = true;
-        self.boots += 1;
         self.kernel = Kernel::new(self.me, nodes, self.settings.interval);
         self.group = Group::FRESH;
         self.held_frames.clear();
