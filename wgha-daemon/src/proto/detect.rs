@@ -154,8 +154,9 @@ impl Machine {
     pub(super) fn probe_due(&mut self, due: Timestamp, now: Timestamp) {
         let Some(pace) = self.pace() else { return };
         if now.since(due) > pace.patience() {
-            self.probes_stalled();
+            self.probes_stalled(due, now);
         }
+        let Some(pace) = self.pace() else { return };
         let next = due + pace.interval;
         self.timers.arm(Timer::Probe, if next > now { next } else { now + pace.interval });
         let Some(target) = &mut self.prober.target else { return };
@@ -166,12 +167,21 @@ impl Machine {
     }
 
     /// A daemon that overslept has seen nothing (I3).
-    pub(super) fn probes_stalled(&mut self) {
+    fn probes_stalled(&mut self, due: Timestamp, now: Timestamp) {
         let Some(pace) = self.pace() else { return };
         self.timers.disarm(Timer::Verdict);
         if self.prober.target.as_mut().is_some_and(|target| target.stalled(&pace)) {
             self.prober.stalls += 1;
         }
+        if now.since(due) > self.election.patience() {
+            self.probes_overslept();
+        }
+    }
+
+    /// For so long that the router may have died and come back meanwhile: it has to answer anew.
+    pub(super) fn probes_overslept(&mut self) {
+        self.timers.disarm(Timer::Verdict);
+        self.prober.stop();
     }
 
     /// The kernel half has rung for an AdminDown. If that was long ago, the next probe says how it is now.
@@ -222,7 +232,7 @@ impl Machine {
 
     pub(super) fn verdict_due(&mut self, due: Timestamp, now: Timestamp) {
         match self.pace() {
-            Some(pace) if now.since(due) > pace.patience() => self.probes_stalled(),
+            Some(pace) if now.since(due) > pace.patience() => self.probes_stalled(due, now),
             _ => self.ask(now),
         }
     }

@@ -188,7 +188,7 @@ impl Machine {
         self.election.basis = now;
         self.election.listening_since = now;
         self.arm_active_down(now);
-        self.probes_stalled();
+        self.probes_overslept();
     }
 
     pub(super) fn ask(&mut self, now: Timestamp) {

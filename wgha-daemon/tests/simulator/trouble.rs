@@ -154,7 +154,7 @@ fn add_probes(random: &mut Random, nodes: &mut [Settings], end: u64) {
     if random.one_in(2) {
         return;
     }
-    let most = if random.one_in(8) { 1_000 } else { 150 };
+    let most = if random.one_in(12) { 600 } else { 100 };
     let draw = |random: &mut Random| {
         let interval = random.pick(&[1, 2, 3, 10, 10, 20, 50, 100]) * MILLI;
         let interval = Duration::from_nanos(interval.max(end / most).min(100 * MILLI));
