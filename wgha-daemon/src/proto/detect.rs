@@ -154,8 +154,9 @@ impl Machine {
     pub(super) fn probe_due(&mut self, due: Timestamp, now: Timestamp) {
         let Some(pace) = self.pace() else { return };
         if now.since(due) > pace.patience() {
-            self.probes_stalled();
+            self.probes_stalled(due, now);
         }
+        let Some(pace) = self.pace() else { return };
         let next = due + pace.interval;
         self.timers.arm(Timer::Probe, if next > now { next } else { now + pace.interval });
         let Some(target) = &mut self.prober.target else { return };
@@ -166,12 +167,21 @@ impl Machine {
     }
 
     /// A daemon that overslept has seen nothing (I3).
-    pub(super) fn probes_stalled(&mut self) {
+    fn probes_stalled(&mut self, due: Timestamp, now: Timestamp) {
         let Some(pace) = self.pace() else { return };
         self.timers.disarm(Timer::Verdict);
         if self.prober.target.as_mut().is_some_and(|target| target.stalled(&pace)) {
             self.prober.stalls += 1;
         }
+        if now.since(due) > self.election.patience() {
+            self.probes_overslept();
+        }
+    }
+
+    /// For so long that the router may have died and come back meanwhile: it has to answer anew.
+    pub(super) fn probes_overslept(&mut self) {
+        self.timers.disarm(Timer::Verdict);
+        self.prober.stop();
     }
 
     /// The kernel half has rung for an AdminDown. If that was long ago, the next probe says how it is now.
@@ -222,7 +232,7 @@ impl Machine {
 
     pub(super) fn verdict_due(&mut self, due: Timestamp, now: Timestamp) {
         match self.pace() {
-            Some(pace) if now.since(due) > pace.patience() => self.probes_stalled(),
+            Some(pace) if now.since(due) > pace.patience() => self.probes_stalled(due, now),
             _ => self.ask(now),
         }
     }
@@ -243,11 +253,12 @@ impl Machine {
 
     /// Whether the router that we obey goes on to answer Up although its adverts do not come. If so, we do not
     /// take over, and say what is wrong.
-    pub(super) fn answers_vouch(&mut self, now: Timestamp) -> bool {
+    pub(super) fn answers_vouch(&mut self, heard: &[Heard], now: Timestamp) -> bool {
         let (Some(target), Some(pace)) = (&self.prober.target, self.pace()) else { return false };
         let active = target.source;
         let valid = self.active_down_interval().max(pace.interval + pace.grace);
-        let vouched = target.up().is_some_and(|at| now.since(at) <= valid);
+        let unheard = heard.iter().all(|r| r.source != active);
+        let vouched = unheard && target.up().is_some_and(|at| now.since(at) <= valid);
         if vouched {
             self.note(Note::HalfHeard, Err(format!("adverts of {active} are not heard, its answers are")));
         }

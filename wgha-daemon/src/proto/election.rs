@@ -188,7 +188,7 @@ impl Machine {
         self.election.basis = now;
         self.election.listening_since = now;
         self.arm_active_down(now);
-        self.probes_stalled();
+        self.probes_overslept();
     }
 
     pub(super) fn ask(&mut self, now: Timestamp) {
@@ -252,7 +252,7 @@ impl Machine {
         let obeyed = live.iter().filter(|r| self.obeys(r, now));
         if let Some(router) = obeyed.max_by_key(|r| self.silent_from(r)) {
             self.obey(*router);
-        } else if dead.is_none() && self.answers_vouch(now) {
+        } else if dead.is_none() && self.answers_vouch(&live, now) {
             // A way for adverts is broken, not the router.
         } else {
             self.election.elected_on = asked;
