@@ -53,11 +53,11 @@ impl Contestant for WithKeepalived {
 
     /// Active_Down_Interval of RFC 9568: three intervals and a skew of 157/256 of one.
     fn detection_budget(&self) -> Duration {
-        self.interval() * 3 + self.interval() * (256 - u32::from(Which::B.priority())) / 256
+        self.advert_interval() * 3 + self.advert_interval() * (256 - u32::from(Which::B.priority())) / 256
     }
 
-    fn is_fast(&self) -> bool {
-        self.0 == Recipe::Pushed
+    fn advert_interval(&self) -> Duration {
+        Duration::from_millis(if self.0 == Recipe::Seed { 1000 } else { 10 })
     }
 
     fn prepare(&self, topology: &Topology) -> Result<()> {
@@ -98,10 +98,6 @@ impl Contestant for WithKeepalived {
 }
 
 impl WithKeepalived {
-    fn interval(&self) -> Duration {
-        Duration::from_millis(if self.0 == Recipe::Seed { 1000 } else { 10 })
-    }
-
     fn settings(&self, plan: &Plan, which: Which, preempt: bool) -> KeepalivedSettings {
         let mut settings = KeepalivedSettings::seed(plan, which);
         settings.advert_interval = if self.0 == Recipe::Seed { "1" } else { "0.01" };
