@@ -93,6 +93,10 @@ impl Contestant for WithKeepalived {
             let vip = topology.plan.with_prefix(topology.plan.vip);
             server.namespace.ip(&format!("address delete {vip} dev {UPLINK}"))?;
         }
+        // Or the next one takes the dead one for a living one.
+        server
+            .namespace
+            .run("sh", &["-c", "rm -f /run/keepalived*.pid /run/keepalived/*.pid /run/vrrp*.pid"])?;
         self.prepare(topology)
     }
 }
@@ -115,12 +119,14 @@ impl WithKeepalived {
     }
 }
 
-/// The link first: a keepalive that is raised from 0 starts a handshake only while it is up.
+/// The endpoint first: traffic that finds the link up and no endpoint counts as an attempt, and holds back the next one
+/// for 5 s. The kernel's WireGuard starts the handshake when the link goes up, wireguard-go when the keepalive is set.
 fn active_script() -> String {
     let peer = Plan::CLIENT_PUBLIC;
     format!(
-        "#!/bin/sh\nip link set {TUNNEL} up\nread -r endpoint <{ENDPOINT} &&\n\
-         exec wg set {TUNNEL} peer {peer} endpoint \"$endpoint\" persistent-keepalive 25\n"
+        "#!/bin/sh\nread -r endpoint <{ENDPOINT} &&\n\
+         wg set {TUNNEL} peer {peer} endpoint \"$endpoint\" persistent-keepalive 25\n\
+         exec ip link set {TUNNEL} up\n"
     )
 }
 
