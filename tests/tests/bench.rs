@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wgha_tests::{
     Capture, Pair, SOON, Topology,
-    Which::{self, A, B},
+    Which::{A, B},
     echo::Echo,
     fault::{BlackHole, OneWay, Resignation},
     may_run, monotonic_ns,
@@ -76,9 +76,7 @@ fn a_forged_resignation_is_believed() {
     let active = pair.b.wait_event("role", "active", told, SOON).unwrap();
     // A Backup that had to wait for silence would wait for three adverts and a skew: 361 ms less what has passed.
     let reason = active["detail"].as_str().unwrap_or_default().to_owned();
-    wait_until("B to hold the VIP", SOON, || {
-        Ok(pair.topology.server(Which::B).has_address(pair.topology.plan.vip))
-    })
-    .unwrap();
+    wait_until("B to hold the VIP", SOON, || Ok(pair.topology.server(B).has_address(pair.topology.plan.vip)))
+        .unwrap();
     assert!(reason.contains("resign"), "{B} took over because: {reason}");
 }

@@ -53,11 +53,11 @@ impl Contestant for WithKeepalived {
 
     /// Active_Down_Interval of RFC 9568: three intervals and a skew of 157/256 of one.
     fn detection_budget(&self) -> Duration {
-        self.interval() * 3 + self.interval() * (256 - u32::from(Which::B.priority())) / 256
+        self.advert_interval() * 3 + self.advert_interval() * (256 - u32::from(Which::B.priority())) / 256
     }
 
-    fn is_fast(&self) -> bool {
-        self.0 == Recipe::Pushed
+    fn advert_interval(&self) -> Duration {
+        Duration::from_millis(if self.0 == Recipe::Seed { 1000 } else { 10 })
     }
 
     fn prepare(&self, topology: &Topology) -> Result<()> {
@@ -93,15 +93,15 @@ impl Contestant for WithKeepalived {
             let vip = topology.plan.with_prefix(topology.plan.vip);
             server.namespace.ip(&format!("address delete {vip} dev {UPLINK}"))?;
         }
+        // Or the next one takes the dead one for a living one.
+        server
+            .namespace
+            .run("sh", &["-c", "rm -f /run/keepalived*.pid /run/keepalived/*.pid /run/vrrp*.pid"])?;
         self.prepare(topology)
     }
 }
 
 impl WithKeepalived {
-    fn interval(&self) -> Duration {
-        Duration::from_millis(if self.0 == Recipe::Seed { 1000 } else { 10 })
-    }
-
     fn settings(&self, plan: &Plan, which: Which, preempt: bool) -> KeepalivedSettings {
         let mut settings = KeepalivedSettings::seed(plan, which);
         settings.advert_interval = if self.0 == Recipe::Seed { "1" } else { "0.01" };
@@ -119,12 +119,14 @@ impl WithKeepalived {
     }
 }
 
-/// The link first: a keepalive that is raised from 0 starts a handshake only while it is up.
+/// The endpoint first: traffic that finds the link up and no endpoint counts as an attempt, and holds back the next one
+/// for 5 s. The kernel's WireGuard starts the handshake when the link goes up, wireguard-go when the keepalive is set.
 fn active_script() -> String {
     let peer = Plan::CLIENT_PUBLIC;
     format!(
-        "#!/bin/sh\nip link set {TUNNEL} up\nread -r endpoint <{ENDPOINT} &&\n\
-         exec wg set {TUNNEL} peer {peer} endpoint \"$endpoint\" persistent-keepalive 25\n"
+        "#!/bin/sh\nread -r endpoint <{ENDPOINT} &&\n\
+         wg set {TUNNEL} peer {peer} endpoint \"$endpoint\" persistent-keepalive 25\n\
+         exec ip link set {TUNNEL} up\n"
     )
 }
 

@@ -25,8 +25,8 @@ pub trait Contestant {
     /// What it allows for noticing that the Active is silent.
     fn detection_budget(&self) -> Duration;
 
-    /// Whether clients come back within a second or so; else WireGuard's own 15 s are waited for.
-    fn is_fast(&self) -> bool;
+    /// How often the Active says that it is there.
+    fn advert_interval(&self) -> Duration;
 
     /// What it wants of the servers before it starts.
     ///

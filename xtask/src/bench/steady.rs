@@ -5,10 +5,10 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 use wgha_tests::{
-    Node, Settings, Topology,
+    Topology,
     Which::{self, A, B},
     clock::observe_for,
-    contestant::{self, Contestant, Daemon},
+    contestant::{self, Contestant, WithWgha},
     interrupt, steal,
     usage::{self, Usage},
 };
@@ -37,72 +37,37 @@ struct Used {
     stolen: u64,
 }
 
-/// Who is compared: a name, what it is in a sentence, adverts a second, and how it starts.
-struct Runner<'a> {
-    name: &'static str,
-    about: &'static str,
-    adverts_per_second: f64,
-    start: Box<dyn Fn(&Topology, Which) -> Result<Box<dyn Daemon>> + 'a>,
-    prepare: Box<dyn Fn(&Topology) -> Result<()> + 'a>,
-}
-
 /// Measures.
 ///
 /// # Errors
 /// The system's, and the user's.
 pub fn run(plan: &Plan) -> Result<Report> {
-    let contestants = contestant::named(&["B1", "W50", "W10"].map(str::to_owned))?;
-    let mut runners: Vec<_> = contestants.iter().map(|c| runner(c.as_ref())).collect();
-    runners.insert(1, plain_vrrp());
+    let mut contestants = contestant::named(&["B1", "W50"].map(str::to_owned))?;
+    contestants.insert(1, Box::new(WithWgha::PLAIN_VRRP));
     words::heading("Steady state: what the daemons use in 30 s without an event");
     let mut all = Vec::new();
     let rounds = plan.runs.min(MOST_ROUNDS);
     for round in 1..=rounds {
-        for runner in &runners {
+        for contestant in &contestants {
             interrupt::check()?;
-            let used = observe(runner)?;
+            let used = observe(contestant.as_ref())?;
             for used in &used {
                 words::step(&format!("{round}/{rounds} {}", used.in_words()));
             }
             all.extend(used);
         }
     }
-    Ok(report(&runners, &all))
+    Ok(report(&contestants, &all))
 }
 
-fn runner(contestant: &dyn Contestant) -> Runner<'_> {
-    Runner {
-        name: contestant.name(),
-        about: contestant.about(),
-        adverts_per_second: if contestant.name() == "B1" { 100.0 } else { 10.0 },
-        start: Box::new(move |topology, which| contestant.start(topology, which, true)),
-        prepare: Box::new(move |topology| contestant.prepare(topology)),
-    }
-}
-
-/// wgha where keepalived is: adverts every 10 ms, no peer to probe.
-fn plain_vrrp() -> Runner<'static> {
-    Runner {
-        name: "V",
-        about: "wgha, adverts every 10 ms, no probes: what keepalived does",
-        adverts_per_second: 100.0,
-        start: Box::new(|topology, which| {
-            let seed = Settings::seed(&topology.plan, which);
-            let settings = Settings { advert_interval: "10ms".into(), peer: None, ..seed };
-            Ok(Box::new(Node::start(topology, which, &settings)?))
-        }),
-        prepare: Box::new(|_| Ok(())),
-    }
-}
-
-fn observe(runner: &Runner<'_>) -> Result<[Used; 2]> {
+fn observe(contestant: &dyn Contestant) -> Result<[Used; 2]> {
     let topology = Topology::ipv6()?;
-    (runner.prepare)(&topology)?;
-    let a = (runner.start)(&topology, A)?;
+    contestant.prepare(&topology)?;
+    let a = contestant.start(&topology, A, true)?;
     wgha_tests::wait_until("A to hold the VIP", wgha_tests::SOON, || {
         Ok(topology.a.has_address(topology.plan.vip))
     })?;
-    let b = (runner.start)(&topology, B)?;
+    let b = contestant.start(&topology, B, true)?;
     contestant::wait_serving(&topology, A)?;
     observe_for(SETTLED)?;
     let (stolen, processes) = (steal::ticks(), [a.processes(), b.processes()]);
@@ -111,7 +76,7 @@ fn observe(runner: &Runner<'_>) -> Result<[Used; 2]> {
     let after = [Usage::of(&processes[0])?, Usage::of(&processes[1])?];
     let stolen = steal::ticks() - stolen;
     let used = |which: Which, i: usize| {
-        let name = runner.name.to_owned();
+        let name = contestant.name().to_owned();
         let (usage, memory) = (after[i].since(&before[i]), usage::memory(&processes[i])?);
         Ok::<_, anyhow::Error>(Used { name, which, usage, memory, processes: processes[i].len(), stolen })
     };
@@ -166,7 +131,7 @@ impl Used {
     }
 }
 
-fn report(runners: &[Runner<'_>], all: &[Used]) -> Report {
+fn report(contestants: &[Box<dyn Contestant>], all: &[Used]) -> Report {
     let head = vec![
         "",
         "what",
@@ -181,8 +146,8 @@ fn report(runners: &[Runner<'_>], all: &[Used]) -> Report {
         "steal",
     ];
     let mut rows = Vec::new();
-    for runner in runners {
-        rows.extend(Which::BOTH.into_iter().filter_map(|which| row(runner, which, all)));
+    for contestant in contestants {
+        rows.extend(Which::BOTH.into_iter().filter_map(|which| row(contestant.as_ref(), which, all)));
     }
     let setting = format!(
         "{} s each, no traffic; all threads of all processes of a daemon; CPU by the scheduler's count, without what \
@@ -194,17 +159,17 @@ fn report(runners: &[Runner<'_>], all: &[Used]) -> Report {
     Report { name: "steady", setting, tables: vec![Table { title, head, rows }], data, picture: None }
 }
 
-fn row(runner: &Runner<'_>, which: Which, all: &[Used]) -> Option<Vec<String>> {
-    let of: Vec<_> = all.iter().filter(|u| u.name == runner.name && u.which == which).collect();
+fn row(contestant: &dyn Contestant, which: Which, all: &[Used]) -> Option<Vec<String>> {
+    let of: Vec<_> = all.iter().filter(|u| u.name == contestant.name() && u.which == which).collect();
     let summary =
         |value: fn(&Used) -> f64| Summary::of(&of.iter().map(|u| Some(value(u))).collect::<Vec<_>>());
     let cpu = summary(Used::cpu_percent)?;
     let (median, min, max) = (cpu.median?, cpu.min?, cpu.max?);
     // A percent of a core is 10,000 µs a second.
-    let per_advert = median * 1e4 / runner.adverts_per_second;
+    let per_advert = median * 1e4 * contestant.advert_interval().as_secs_f64();
     Some(vec![
-        runner.name.to_owned(),
-        runner.about.to_owned(),
+        contestant.name().to_owned(),
+        contestant.about().to_owned(),
         of.first()?.role().to_owned(),
         of.len().to_string(),
         format!("{median:.2}"),

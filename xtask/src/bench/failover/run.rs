@@ -87,7 +87,7 @@ impl Run {
             by: probers.iter().filter_map(|p| p.last_by()).next_back(),
             on_vip: scene.topology.client_tunnel.wg_show("endpoints")?.contains(&vip),
             strays: scene.strays(),
-            from_backup: scene.from_backup(at_ns),
+            from_backup: scene.sent_by_backup(at_ns),
             seen,
             stolen,
         })

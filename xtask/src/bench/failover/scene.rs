@@ -110,7 +110,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Frames of WireGuard's port that the Backup has sent before the fault.
-    pub fn from_backup(&self, fault_ns: u64) -> usize {
+    pub fn sent_by_backup(&self, fault_ns: u64) -> usize {
         let backup = self.case.active().other();
         // In these it has served before.
         if matches!(self.case.condition, Condition::Warm | Condition::Double)
