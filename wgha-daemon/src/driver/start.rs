@@ -180,6 +180,7 @@ fn peers(
         port: bfd::PORT,
         own: None,
         wall_clock: channel::wall_clock,
+        rate: channel::RATE,
     };
     let channel = channel::open(settings, key.subscribe());
     let (wireguard, addresses) = (config.wireguard.clone(), config.peers.clone());
