@@ -203,22 +203,23 @@ pub struct TrafficReader {
 }
 
 impl TrafficReader {
-    fn open(fd: OwnedFd) -> Result<Self, MapError> {
-        let kept = fd.try_clone().map_err(MapError::IoError)?;
-        Ok(Self { map: PerCpuArray::try_from(Map::from_map_data(MapData::from_fd(fd)?)?)?, fd: kept })
-    }
-
+    /// The map itself: the programs that are yet to be loaded name it by this very descriptor.
     fn take(ebpf: &mut Ebpf) -> Result<Self, BpfError> {
-        let Some(Map::PerCpuArray(map)) = ebpf.take_map("TRAFFIC") else {
-            return Err(BpfError::Missing("TRAFFIC"));
-        };
-        let fd = map.fd().as_fd().try_clone_to_owned().map_err(MapError::IoError);
-        fd.and_then(Self::open).map_err(|e| BpfError::Map("TRAFFIC", e))
+        let map = ebpf.take_map("TRAFFIC").ok_or(BpfError::Missing("TRAFFIC"))?;
+        let Map::PerCpuArray(data) = &map else { return Err(BpfError::Missing("TRAFFIC")) };
+        let fd = data.fd().as_fd().try_clone_to_owned().map_err(MapError::IoError);
+        Self::of(fd, map).map_err(|e| BpfError::Map("TRAFFIC", e))
     }
 
     fn again(&self) -> Result<Self, BpfError> {
-        let fd = self.fd.try_clone().map_err(MapError::IoError);
-        fd.and_then(Self::open).map_err(|e| BpfError::Map("TRAFFIC", e))
+        let data = || MapData::from_fd(self.fd.try_clone().map_err(MapError::IoError)?);
+        let map = data().and_then(Map::from_map_data);
+        map.and_then(|map| Self::of(self.fd.try_clone().map_err(MapError::IoError), map))
+            .map_err(|e| BpfError::Map("TRAFFIC", e))
+    }
+
+    fn of(fd: Result<OwnedFd, MapError>, map: Map) -> Result<Self, MapError> {
+        Ok(Self { fd: fd?, map: PerCpuArray::try_from(map)? })
     }
 
     /// What passed. `epoch` is the newest lease's under which something did, `first` when it first did under that.
