@@ -8,6 +8,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, mpsc, watch},
+    task::yield_now,
     time::{Instant, sleep_until},
 };
 
@@ -150,6 +151,7 @@ impl Writer<'_> {
             stats.bytes_out += bytes;
             stats.records_out += records;
         });
+        yield_now().await; // and so would a snapshot that fits into the socket's buffer
         Ok(())
     }
 }
@@ -172,6 +174,7 @@ impl Reader<'_> {
             self.shared.count(self.peer, |stats| stats.bytes_in += bytes as u64);
             self.take(message).await?;
             self.budget.pay(bytes).await;
+            yield_now().await; // a socket that always has more would keep the runtime to itself
         }
     }
 

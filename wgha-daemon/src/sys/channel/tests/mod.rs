@@ -108,6 +108,16 @@ impl Node {
     }
 }
 
+/// Waits until `happened`.
+async fn until(happened: impl Fn() -> bool) {
+    let waiting = async {
+        while !happened() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect("it never happened");
+}
+
 fn record(n: u16, port: u16) -> Record {
     let mut key = [0xa5; 32];
     key[..2].copy_from_slice(&n.to_be_bytes());
