@@ -116,10 +116,10 @@ impl Prober {
         })
     }
 
-    /// Who answered the last probe that was answered.
+    /// The last probe that was sent at or after `since_ns` and answered.
     #[must_use]
-    pub fn last_by(&self) -> Option<Which> {
-        locked(&self.seen.echoed).last().map(|e| e.by)
+    pub fn last_echo(&self, since_ns: u64) -> Option<Echoed> {
+        locked(&self.seen.echoed).last().copied().filter(|e| e.sent_ns >= since_ns)
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
     report::{Report, Table},
     stats::{Measured, Summary},
 };
-use crate::demo::words;
+use crate::demo::{stage, words};
 
 /// Measures.
 ///
@@ -88,10 +88,11 @@ fn summary(rounds: &[Vec<Run>], case: Case, contestant: &str) -> Option<Summary>
 fn report(cases: &[Case], rounds: &[Vec<Run>]) -> Report {
     let mut tables: Vec<_> = cases.iter().map(|case| table(*case, rounds)).collect();
     tables.extend(verdict::tables(cases, rounds));
-    let setting =
-        "IPv6 over veth, WireGuard of this kernel or else wireguard-go; a fresh network for every run, \
-                   more than 6 s after the last handshake"
-            .to_owned();
+    let wireguard = if stage::kernel_has_wireguard() { "kernel WireGuard" } else { "wireguard-go" };
+    let setting = format!(
+        "IPv6 over veth, {wireguard}; a fresh network for every run, more than 6 s after the last handshake; \
+         medians, and the least and the most"
+    );
     let all: Vec<_> = rounds
         .iter()
         .enumerate()

@@ -84,7 +84,7 @@ impl Run {
             case: scene.case,
             outage: is_back.then(|| millis(seen.longest)),
             initiation: scene.initiation_ns(at_ns).map(|ns| millis(Duration::from_nanos(ns - at_ns))),
-            by: probers.iter().filter_map(|p| p.last_by()).next_back(),
+            by: probers.iter().filter_map(|p| p.last_echo(at_ns)).max_by_key(|e| e.at_ns).map(|e| e.by),
             on_vip: scene.topology.client_tunnel.wg_show("endpoints")?.contains(&vip),
             strays: scene.strays(),
             from_backup: scene.sent_by_backup(at_ns),

@@ -9,7 +9,7 @@ use super::{
     },
     Run,
     case::{Case, Condition, Fault},
-    summary, words_of,
+    words_of,
 };
 
 /// Plain case: the first takes at least so many times as long as the second.
@@ -48,8 +48,8 @@ fn at_least(rounds: &[Vec<Run>], (slow, fast, times): &(&str, &str, f64)) -> Opt
 
 fn over_oracle(rounds: &[Vec<Run>], contestant: &dyn Contestant) -> Option<Vec<String>> {
     let budget = contestant.detection_budget();
-    let oracle = summary(rounds, Case::PLAIN, "O")?.median?;
     let rest = |round: &[Run]| {
+        let oracle = outage(round, Case::PLAIN, "O")??;
         let outage = outage(round, Case::PLAIN, contestant.name())?;
         Some(outage.map_or(f64::INFINITY, |ms| (ms - millis(budget)) / oracle))
     };
@@ -66,8 +66,10 @@ fn over(rounds: &[Vec<Run>], case: Case, name: &str) -> Option<Vec<String>> {
         (_, Condition::Cold) if seen_itself => ("O", SEEN_ITSELF),
         _ => return None,
     };
-    let plain = summary(rounds, Case::PLAIN, base)?.median?;
-    let times = |round: &[Run]| Some(outage(round, case, name)?.unwrap_or(f64::INFINITY) / plain);
+    let times = |round: &[Run]| {
+        let plain = outage(round, Case::PLAIN, base)??;
+        Some(outage(round, case, name)?.unwrap_or(f64::INFINITY) / plain)
+    };
     row(format!("{}: {name} ÷ {base} (crash) ≤ {limit}", case.name()), ratios(rounds, times), |r| {
         r <= limit
     })
