@@ -20,6 +20,8 @@ const TIMER_SHARES: u64 = 25;
 /// How many handshakes of one shard are under way while sessions are first established: far below what makes a
 /// server ask for cookies (128 queued in wireguard-go).
 const AT_A_TIME: usize = 24;
+/// An answer through the tunnel takes no longer, unless something was lost.
+const ASK_AGAIN_NS: u64 = 1_000_000_000;
 /// How many datagrams of one socket are taken at a time.
 const BATCH: usize = 8;
 
@@ -34,9 +36,9 @@ pub(super) struct Shard {
     roam: Turns,
     /// Which of them talk, and what was asked for when that was found out.
     talkers: (u32, Vec<usize>),
-    /// How many have begun their first handshake, and which of them have not ended it.
+    /// How many have begun their first handshake, and which of them wait for an answer since when.
     begun: usize,
-    waiting: Vec<usize>,
+    waiting: Vec<(usize, u64)>,
 }
 
 /// Whose turn it is, when each of `n` has one in a period.
@@ -118,7 +120,7 @@ impl Shard {
             }
             let now_ns = monotonic_ns();
             self.look_at_timers(now_ns);
-            self.establish();
+            self.establish(now_ns);
             self.talk(now_ns);
             self.roam(now_ns)?;
         }
@@ -146,19 +148,22 @@ impl Shard {
         }
     }
 
-    /// Lets some clients more begin their first handshake.
-    fn establish(&mut self) {
+    /// Lets some clients more begin their first handshake, and has those ask again whose request was lost.
+    fn establish(&mut self, now_ns: u64) {
         if !self.shared.establishing.load(Relaxed) {
             return;
         }
-        let (records, first) = (&self.shared.records, self.first);
-        self.waiting.retain(|at| records[first + at].session_ns.load(Relaxed) == 0);
-        while self.waiting.len() < AT_A_TIME && self.begun < self.clients.len() {
-            let at = self.begun;
+        let (shared, first) = (Arc::clone(&self.shared), self.first);
+        self.waiting.retain(|(at, _)| shared.records[first + at].echoes.load(Relaxed) == 0);
+        let is_late = |asked_ns: u64| now_ns > asked_ns + ASK_AGAIN_NS;
+        let late: Vec<_> = self.waiting.extract_if(.., |(_, asked_ns)| is_late(*asked_ns)).collect();
+        let room = AT_A_TIME.saturating_sub(self.waiting.len());
+        let new = self.begun..self.clients.len().min(self.begun + room);
+        self.begun = new.end;
+        for at in late.into_iter().map(|(at, _)| at).chain(new) {
             let (client, record) = self.at(at);
             client.talk(record);
-            self.waiting.push(at);
-            self.begun += 1;
+            self.waiting.push((at, now_ns));
         }
     }
 
