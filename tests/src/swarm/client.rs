@@ -43,6 +43,16 @@ pub(super) struct Client {
     queued: bool,
 }
 
+/// What became of one datagram.
+pub(super) enum Received {
+    /// There was none.
+    Nothing,
+    /// It has been taken in.
+    Done,
+    /// Part of a handshake, and where it came from.
+    Handshake(Box<[u8]>, SocketAddr),
+}
+
 impl Client {
     /// Opens its socket, in the namespace of the calling thread.
     pub(super) fn new(number: u32, source: IpAddr, endpoint: SocketAddr) -> Result<Self> {
@@ -106,19 +116,30 @@ impl Client {
         }
     }
 
-    /// Receives one datagram; whether there was one.
-    pub(super) fn receive(&mut self, record: &Record) -> bool {
-        let mut datagram = [0; BUFFER];
-        let (len, from) = match self.socket.recv_from(&mut datagram) {
+    /// Receives one datagram, if there is one. Handshakes cost a hundred times as much as anything else: they are
+    /// handed to the caller, for [`Client::take_in`].
+    pub(super) fn receive(&mut self, record: &Record) -> Received {
+        let mut bytes = [0; BUFFER];
+        let (len, from) = match self.socket.recv_from(&mut bytes) {
             Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Received::Nothing,
             // An ICMP error of an earlier packet: the next one may be received.
-            Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+            Err(_) => return Received::Done,
         };
-        let now_ns = monotonic_ns();
-        if self.is_acceptable(&datagram[..len], record, now_ns) {
-            self.take_in(&datagram[..len], from, record, now_ns);
+        let datagram = &bytes[..len];
+        if let [INITIATION | RESPONSE, ..] = datagram {
+            return Received::Handshake(datagram.into(), from);
         }
-        true
+        self.take_in(datagram, from, record);
+        Received::Done
+    }
+
+    /// Does what a datagram asks for.
+    pub(super) fn take_in(&mut self, datagram: &[u8], from: SocketAddr, record: &Record) {
+        let now_ns = monotonic_ns();
+        if self.is_acceptable(datagram, record, now_ns) {
+            self.decapsulate(datagram, from, record, now_ns);
+        }
     }
 
     /// Rules of WireGuard that boringtun does not have.
@@ -134,9 +155,9 @@ impl Client {
         false
     }
 
-    fn take_in(&mut self, datagram: &[u8], from: SocketAddr, record: &Record, now_ns: u64) {
+    fn decapsulate(&mut self, datagram: &[u8], from: SocketAddr, record: &Record, now_ns: u64) {
         let mut buffer = [0; BUFFER];
-        let kind = datagram[0];
+        let kind = datagram.first().copied().unwrap_or(0);
         match self.tunn.decapsulate(None, datagram, &mut buffer) {
             TunnResult::Err(_) => {
                 record.rejected.fetch_add(1, Relaxed);

@@ -1,6 +1,8 @@
 //! A thread that drives a share of the clients: their sockets by epoll, their timers in turn, their traffic by the clock.
 
 use std::{
+    collections::VecDeque,
+    net::SocketAddr,
     ops::Range,
     os::fd::AsFd,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -10,7 +12,12 @@ use std::{
 use anyhow::{Context, Result};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
-use super::{Shared, client::Client, identity, record::Record};
+use super::{
+    Shared,
+    client::{Client, Received},
+    identity,
+    record::Record,
+};
 use crate::monotonic_ns;
 
 /// Every client's timers are looked at once in this time, as boringtun's own device does.
@@ -36,6 +43,8 @@ pub(super) struct Shard {
     roam: Turns,
     /// Which of them talk, and what was asked for when that was found out.
     talkers: (u32, Vec<usize>),
+    /// Messages that wait to be computed.
+    handshakes: VecDeque<(usize, Box<[u8]>, SocketAddr)>,
     /// How many have begun their first handshake, and which of them wait for an answer since when.
     begun: usize,
     waiting: Vec<(usize, u64)>,
@@ -85,6 +94,7 @@ impl Shard {
             talk: Turns::default(),
             roam: Turns::default(),
             talkers: (0, Vec::new()),
+            handshakes: VecDeque::new(),
             begun: 0,
             waiting: Vec::new(),
         };
@@ -115,9 +125,9 @@ impl Shard {
             };
             for event in &events[..ready] {
                 let Ok(at) = usize::try_from(event.data()) else { continue };
-                let (client, record) = self.at(at);
-                let _ = (0..BATCH).all(|_| client.receive(record));
+                self.receive(at);
             }
+            self.shake_hands();
             let now_ns = monotonic_ns();
             self.look_at_timers(now_ns);
             self.establish(now_ns);
@@ -127,8 +137,30 @@ impl Shard {
         Ok(())
     }
 
+    fn receive(&mut self, at: usize) {
+        for _ in 0..BATCH {
+            let (client, record) = self.at(at);
+            match client.receive(record) {
+                Received::Nothing => break,
+                Received::Done => {}
+                Received::Handshake(datagram, from) => self.handshakes.push_back((at, datagram, from)),
+            }
+        }
+    }
+
+    /// Computes one handshake, as if each client had a machine of its own: nobody else's packets wait meanwhile.
+    fn shake_hands(&mut self) {
+        if let Some((at, datagram, from)) = self.handshakes.pop_front() {
+            let (client, record) = self.at(at);
+            client.take_in(&datagram, from, record);
+        }
+    }
+
     /// Milliseconds until something is due.
     fn timeout(&self) -> u16 {
+        if !self.handshakes.is_empty() {
+            return 0;
+        }
         let share_ns = TIMERS_EVERY_NS / TIMER_SHARES;
         let next = [self.talk.next_ns(self.talkers.1.len()), self.roam.next_ns(self.clients.len())];
         let now_ns = monotonic_ns();

@@ -117,7 +117,8 @@ impl Outcome {
 
 fn percentiles(back: &Back) -> Value {
     let at = |percent| back.at(percent).map(milliseconds);
-    json!({"of": back.of, "back": back.after.len(), "p50": at(50), "p90": at(90), "p99": at(99), "p100": at(100)})
+    let first = back.after.first().copied().map(milliseconds);
+    json!({"of": back.of, "back": back.after.len(), "first": first, "p50": at(50), "p90": at(90), "p99": at(99), "p100": at(100)})
 }
 
 /// Every contestant in turn, as often as asked; then the next case.
