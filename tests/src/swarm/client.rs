@@ -39,6 +39,8 @@ pub(super) struct Client {
     newest: Option<u32>,
     initiation_consumed_ns: u64,
     initiation_sent_ns: u64,
+    /// The latest message of a handshake, and where it came from, until it is computed.
+    handshake: Option<(Box<[u8]>, SocketAddr)>,
     /// An echo request waits for a session.
     queued: bool,
 }
@@ -49,8 +51,8 @@ pub(super) enum Received {
     Nothing,
     /// It has been taken in.
     Done,
-    /// Part of a handshake, and where it came from.
-    Handshake(Box<[u8]>, SocketAddr),
+    /// Part of a handshake, which is kept.
+    Handshake,
 }
 
 impl Client {
@@ -69,6 +71,7 @@ impl Client {
             newest: None,
             initiation_consumed_ns: 0,
             initiation_sent_ns: 0,
+            handshake: None,
             queued: false,
         })
     }
@@ -116,8 +119,8 @@ impl Client {
         }
     }
 
-    /// Receives one datagram, if there is one. Handshakes cost a hundred times as much as anything else: they are
-    /// handed to the caller, for [`Client::take_in`].
+    /// Receives one datagram, if there is one. Handshakes cost a hundred times as much as anything else: the latest
+    /// message is kept for [`Client::shake_hands`], as one machine for each client would have done with the others.
     pub(super) fn receive(&mut self, record: &Record) -> Received {
         let mut bytes = [0; BUFFER];
         let (len, from) = match self.socket.recv_from(&mut bytes) {
@@ -128,14 +131,22 @@ impl Client {
         };
         let datagram = &bytes[..len];
         if let [INITIATION | RESPONSE, ..] = datagram {
-            return Received::Handshake(datagram.into(), from);
+            self.handshake = Some((datagram.into(), from));
+            return Received::Handshake;
         }
         self.take_in(datagram, from, record);
         Received::Done
     }
 
+    /// Does what the latest message of a handshake asks for, if that has not been done.
+    pub(super) fn shake_hands(&mut self, record: &Record) {
+        if let Some((datagram, from)) = self.handshake.take() {
+            self.take_in(&datagram, from, record);
+        }
+    }
+
     /// Does what a datagram asks for.
-    pub(super) fn take_in(&mut self, datagram: &[u8], from: SocketAddr, record: &Record) {
+    fn take_in(&mut self, datagram: &[u8], from: SocketAddr, record: &Record) {
         let now_ns = monotonic_ns();
         if self.is_acceptable(datagram, record, now_ns) {
             self.decapsulate(datagram, from, record, now_ns);

@@ -1,8 +1,6 @@
 //! A thread that drives a share of the clients: their sockets by epoll, their timers in turn, their traffic by the clock.
 
 use std::{
-    collections::VecDeque,
-    net::SocketAddr,
     ops::Range,
     os::fd::AsFd,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -43,8 +41,8 @@ pub(super) struct Shard {
     roam: Turns,
     /// Which of them talk, and what was asked for when that was found out.
     talkers: (u32, Vec<usize>),
-    /// Messages that wait to be computed.
-    handshakes: VecDeque<(usize, Box<[u8]>, SocketAddr)>,
+    /// Whose handshakes wait to be computed.
+    handshakes: Vec<usize>,
     /// How many have begun their first handshake, and which of them wait for an answer since when.
     begun: usize,
     waiting: Vec<(usize, u64)>,
@@ -94,7 +92,7 @@ impl Shard {
             talk: Turns::default(),
             roam: Turns::default(),
             talkers: (0, Vec::new()),
-            handshakes: VecDeque::new(),
+            handshakes: Vec::new(),
             begun: 0,
             waiting: Vec::new(),
         };
@@ -143,16 +141,20 @@ impl Shard {
             match client.receive(record) {
                 Received::Nothing => break,
                 Received::Done => {}
-                Received::Handshake(datagram, from) => self.handshakes.push_back((at, datagram, from)),
+                Received::Handshake => {
+                    self.handshakes.push(at);
+                }
             }
         }
     }
 
-    /// Computes one handshake, as if each client had a machine of its own: nobody else's packets wait meanwhile.
+    /// Computes one handshake, as if each client had a machine of its own: nobody else's packets wait meanwhile. The
+    /// newest comes first: answers to initiations older than the server's next attempt are worth nothing, and in order
+    /// of arrival a swarm that is once 5 s behind would give only such answers, for ever.
     fn shake_hands(&mut self) {
-        if let Some((at, datagram, from)) = self.handshakes.pop_front() {
+        if let Some(at) = self.handshakes.pop() {
             let (client, record) = self.at(at);
-            client.take_in(&datagram, from, record);
+            client.shake_hands(record);
         }
     }
 
