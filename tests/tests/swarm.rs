@@ -33,6 +33,7 @@ fn clients_establish_talk_and_roam() {
         assert_eq!(talking, 10, "the others are silent");
 
         swarm.talk(0, Duration::ZERO);
+        let counts = swarm.counts();
         swarm.roam(Duration::from_secs(2));
         wait_until("thirty moves", SOON, || {
             let moved = swarm.records().iter().filter(|r| r.moved_ns.load(Relaxed) != 0);
@@ -47,6 +48,13 @@ fn clients_establish_talk_and_roam() {
             Ok(endpoints.into_iter().all(|(number, endpoint)| endpoint == swarm.address(number)))
         })
         .unwrap();
+        swarm.talk(CLIENTS, Duration::from_millis(200));
+        wait_until("answers at the new ports", SOON, || {
+            let mut records = swarm.records().iter();
+            Ok(records.all(|r| r.heard_ns.load(Relaxed) > r.moved_ns.load(Relaxed)))
+        })
+        .unwrap();
+        assert_eq!(swarm.counts().since(counts).initiated, 0, "sessions outlive a move");
         swarm.stop().unwrap();
     }
 }

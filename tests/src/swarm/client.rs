@@ -39,8 +39,20 @@ pub(super) struct Client {
     newest: Option<u32>,
     initiation_consumed_ns: u64,
     initiation_sent_ns: u64,
+    /// The latest message of a handshake, and where it came from, until it is computed.
+    handshake: Option<(Box<[u8]>, SocketAddr)>,
     /// An echo request waits for a session.
     queued: bool,
+}
+
+/// What became of one datagram.
+pub(super) enum Received {
+    /// There was none.
+    Nothing,
+    /// It has been taken in.
+    Done,
+    /// Part of a handshake, which is kept.
+    Handshake,
 }
 
 impl Client {
@@ -59,6 +71,7 @@ impl Client {
             newest: None,
             initiation_consumed_ns: 0,
             initiation_sent_ns: 0,
+            handshake: None,
             queued: false,
         })
     }
@@ -106,19 +119,38 @@ impl Client {
         }
     }
 
-    /// Receives one datagram; whether there was one.
-    pub(super) fn receive(&mut self, record: &Record) -> bool {
-        let mut datagram = [0; BUFFER];
-        let (len, from) = match self.socket.recv_from(&mut datagram) {
+    /// Receives one datagram, if there is one. Handshakes cost a hundred times as much as anything else: the latest
+    /// message is kept for [`Client::shake_hands`], as one machine for each client would have done with the others.
+    pub(super) fn receive(&mut self, record: &Record) -> Received {
+        let mut bytes = [0; BUFFER];
+        let (len, from) = match self.socket.recv_from(&mut bytes) {
             Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Received::Nothing,
             // An ICMP error of an earlier packet: the next one may be received.
-            Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+            Err(_) => return Received::Done,
         };
-        let now_ns = monotonic_ns();
-        if self.is_acceptable(&datagram[..len], record, now_ns) {
-            self.take_in(&datagram[..len], from, record, now_ns);
+        let datagram = &bytes[..len];
+        if let [INITIATION | RESPONSE, ..] = datagram {
+            self.handshake = Some((datagram.into(), from));
+            return Received::Handshake;
         }
-        true
+        self.take_in(datagram, from, record);
+        Received::Done
+    }
+
+    /// Does what the latest message of a handshake asks for, if that has not been done.
+    pub(super) fn shake_hands(&mut self, record: &Record) {
+        if let Some((datagram, from)) = self.handshake.take() {
+            self.take_in(&datagram, from, record);
+        }
+    }
+
+    /// Does what a datagram asks for.
+    fn take_in(&mut self, datagram: &[u8], from: SocketAddr, record: &Record) {
+        let now_ns = monotonic_ns();
+        if self.is_acceptable(datagram, record, now_ns) {
+            self.decapsulate(datagram, from, record, now_ns);
+        }
     }
 
     /// Rules of WireGuard that boringtun does not have.
@@ -134,9 +166,9 @@ impl Client {
         false
     }
 
-    fn take_in(&mut self, datagram: &[u8], from: SocketAddr, record: &Record, now_ns: u64) {
+    fn decapsulate(&mut self, datagram: &[u8], from: SocketAddr, record: &Record, now_ns: u64) {
         let mut buffer = [0; BUFFER];
-        let kind = datagram[0];
+        let kind = datagram.first().copied().unwrap_or(0);
         match self.tunn.decapsulate(None, datagram, &mut buffer) {
             TunnResult::Err(_) => {
                 record.rejected.fetch_add(1, Relaxed);

@@ -10,7 +10,12 @@ use std::{
 use anyhow::{Context, Result};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
-use super::{Shared, client::Client, identity, record::Record};
+use super::{
+    Shared,
+    client::{Client, Received},
+    identity,
+    record::Record,
+};
 use crate::monotonic_ns;
 
 /// Every client's timers are looked at once in this time, as boringtun's own device does.
@@ -20,6 +25,8 @@ const TIMER_SHARES: u64 = 25;
 /// How many handshakes of one shard are under way while sessions are first established: far below what makes a
 /// server ask for cookies (128 queued in wireguard-go).
 const AT_A_TIME: usize = 24;
+/// An answer through the tunnel takes no longer, unless something was lost.
+const ASK_AGAIN_NS: u64 = 1_000_000_000;
 /// How many datagrams of one socket are taken at a time.
 const BATCH: usize = 8;
 
@@ -34,9 +41,11 @@ pub(super) struct Shard {
     roam: Turns,
     /// Which of them talk, and what was asked for when that was found out.
     talkers: (u32, Vec<usize>),
-    /// How many have begun their first handshake, and which of them have not ended it.
+    /// Whose handshakes wait to be computed.
+    handshakes: Vec<usize>,
+    /// How many have begun their first handshake, and which of them wait for an answer since when.
     begun: usize,
-    waiting: Vec<usize>,
+    waiting: Vec<(usize, u64)>,
 }
 
 /// Whose turn it is, when each of `n` has one in a period.
@@ -83,6 +92,7 @@ impl Shard {
             talk: Turns::default(),
             roam: Turns::default(),
             talkers: (0, Vec::new()),
+            handshakes: Vec::new(),
             begun: 0,
             waiting: Vec::new(),
         };
@@ -113,20 +123,46 @@ impl Shard {
             };
             for event in &events[..ready] {
                 let Ok(at) = usize::try_from(event.data()) else { continue };
-                let (client, record) = self.at(at);
-                let _ = (0..BATCH).all(|_| client.receive(record));
+                self.receive(at);
             }
+            self.shake_hands();
             let now_ns = monotonic_ns();
             self.look_at_timers(now_ns);
-            self.establish();
+            self.establish(now_ns);
             self.talk(now_ns);
             self.roam(now_ns)?;
         }
         Ok(())
     }
 
+    fn receive(&mut self, at: usize) {
+        for _ in 0..BATCH {
+            let (client, record) = self.at(at);
+            match client.receive(record) {
+                Received::Nothing => break,
+                Received::Done => {}
+                Received::Handshake => {
+                    self.handshakes.push(at);
+                }
+            }
+        }
+    }
+
+    /// Computes one handshake, as if each client had a machine of its own: nobody else's packets wait meanwhile. The
+    /// newest comes first: answers to initiations older than the server's next attempt are worth nothing, and in order
+    /// of arrival a swarm that is once 5 s behind would give only such answers, for ever.
+    fn shake_hands(&mut self) {
+        if let Some(at) = self.handshakes.pop() {
+            let (client, record) = self.at(at);
+            client.shake_hands(record);
+        }
+    }
+
     /// Milliseconds until something is due.
     fn timeout(&self) -> u16 {
+        if !self.handshakes.is_empty() {
+            return 0;
+        }
         let share_ns = TIMERS_EVERY_NS / TIMER_SHARES;
         let next = [self.talk.next_ns(self.talkers.1.len()), self.roam.next_ns(self.clients.len())];
         let now_ns = monotonic_ns();
@@ -146,19 +182,22 @@ impl Shard {
         }
     }
 
-    /// Lets some clients more begin their first handshake.
-    fn establish(&mut self) {
+    /// Lets some clients more begin their first handshake, and has those ask again whose request was lost.
+    fn establish(&mut self, now_ns: u64) {
         if !self.shared.establishing.load(Relaxed) {
             return;
         }
-        let (records, first) = (&self.shared.records, self.first);
-        self.waiting.retain(|at| records[first + at].session_ns.load(Relaxed) == 0);
-        while self.waiting.len() < AT_A_TIME && self.begun < self.clients.len() {
-            let at = self.begun;
+        let (shared, first) = (Arc::clone(&self.shared), self.first);
+        self.waiting.retain(|(at, _)| shared.records[first + at].echoes.load(Relaxed) == 0);
+        let is_late = |asked_ns: u64| now_ns > asked_ns + ASK_AGAIN_NS;
+        let late: Vec<_> = self.waiting.extract_if(.., |(_, asked_ns)| is_late(*asked_ns)).collect();
+        let room = AT_A_TIME.saturating_sub(self.waiting.len());
+        let new = self.begun..self.clients.len().min(self.begun + room);
+        self.begun = new.end;
+        for at in late.into_iter().map(|(at, _)| at).chain(new) {
             let (client, record) = self.at(at);
             client.talk(record);
-            self.waiting.push(at);
-            self.begun += 1;
+            self.waiting.push((at, now_ns));
         }
     }
 

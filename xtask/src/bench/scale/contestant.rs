@@ -1,12 +1,12 @@
 //! Who moves the VIP, and what is done for the clients then.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use anyhow::Result;
 use clap::ValueEnum;
 use wgha_tests::{
     Node, Plan, Process, SOON, Server, Settings, Topology,
-    Which::{self, B},
+    Which::{self, A, B},
     clock,
     swarm::servers::{self, Directory, Peer},
     topology::{TUNNEL, UPLINK},
@@ -64,20 +64,20 @@ impl Contestant {
         matches!(self, Self::Unpaced | Self::Wgha)
     }
 
-    /// Starts it on both servers, A first, and waits until A serves.
-    pub fn start(self, topology: &Topology) -> Result<[Running; 2]> {
-        let a = self.start_on(topology, Which::A)?;
-        let plan = &topology.plan;
-        clock::wait_until("A to serve", SOON, || {
-            Ok(topology.a.has_address(plan.vip) && topology.a.tunnel.is_up())
-        })?;
-        let b = self.start_on(topology, B)?;
-        // Until it has heard A, it might serve itself.
-        clock::observe_for(Duration::from_secs(1))?;
-        Ok([a, b])
+    /// Starts it on A, and waits until A serves.
+    pub fn start_on_a(self, topology: &Topology) -> Result<Running> {
+        let running = self.start_on(topology, A)?;
+        let serves = || topology.a.has_address(topology.plan.vip) && topology.a.tunnel.is_up();
+        clock::wait_until("A to serve", SOON, || Ok(serves()))?;
+        Ok(running)
     }
 
-    /// What the unpaced kick must know at the crash, and how could only be told by somebody who sees both servers.
+    /// Starts it on B, which hears A.
+    pub fn start_on_b(self, topology: &Topology) -> Result<Running> {
+        self.start_on(topology, B)
+    }
+
+    /// What the unpaced kick must know at the crash, which only somebody who sees both servers can tell it.
     pub fn prepare(self, topology: &Topology, directory: &Directory) -> Result<()> {
         if self != Self::Unpaced {
             return Ok(());

@@ -12,7 +12,10 @@ use std::{fs, num::NonZero, path::PathBuf, time::Duration};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
-use wgha_tests::{interrupt, swarm::cryptography};
+use wgha_tests::{
+    interrupt,
+    swarm::cryptography::{self, Speed},
+};
 
 use self::{contestant::Contestant, crash::Case};
 use crate::install::{self, Tool};
@@ -72,7 +75,7 @@ pub fn run(args: &Args) -> Result<()> {
     let wanted = |part: Part| args.parts.is_empty() || args.parts.contains(&part);
     let mut data = Map::new();
     if wanted(Part::Cryptography) {
-        data.insert("cryptography".into(), cryptography()?);
+        data.insert("cryptography".into(), measure_cryptography()?);
     }
     if wanted(Part::Configure) {
         data.insert("configure".into(), configure::measure(&args.peers)?);
@@ -109,14 +112,18 @@ impl Args {
 }
 
 /// Handshakes in a second, both ends computed here: with one thread, and with one on every core.
-fn cryptography() -> Result<Value> {
-    let cores = std::thread::available_parallelism()?;
-    let steal = machine::steal_ticks();
-    let one = cryptography::handshakes_per_second(NonZero::<usize>::MIN, CRYPTOGRAPHY)?;
-    let all = cryptography::handshakes_per_second(cores, CRYPTOGRAPHY)?;
-    let stolen = machine::steal_ticks() - steal;
-    println!(
-        "cryptography alone, both ends: {one:.0} handshakes/s in one thread, {all:.0} in {cores}; steal {stolen}"
-    );
-    Ok(json!({"one_thread_per_s": one, "threads": cores, "all_threads_per_s": all, "steal_ticks": stolen}))
+fn measure_cryptography() -> Result<Value> {
+    let cores = std::thread::available_parallelism()?.try_into()?;
+    println!("cryptography alone, both ends in one process:");
+    let rows = [NonZero::<u32>::MIN, cores].map(|threads| -> Result<Value> {
+        let steal = machine::steal_ticks();
+        let Speed { per_second, cpu } = cryptography::speed(threads, CRYPTOGRAPHY)?;
+        let stolen = machine::steal_ticks() - steal;
+        println!(
+            "  {threads} threads: {per_second:.0} handshakes/s, {cpu:.1?} on a core for each; steal {stolen}"
+        );
+        let cpu = cpu.as_nanos();
+        Ok(json!({"threads": threads, "per_s": per_second, "cpu_ns": cpu, "steal_ticks": stolen}))
+    });
+    rows.into_iter().collect()
 }

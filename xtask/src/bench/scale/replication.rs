@@ -24,9 +24,9 @@ const ALL_MOVE_IN: Duration = Duration::from_secs(100);
 const DURING: Duration = Duration::from_secs(20);
 /// How long the last ones may take to be seen.
 const GRACE: Duration = Duration::from_secs(5);
-/// Between two looks at B, at least; reading takes no more than a tenth of the time.
+/// Between two looks at B, at least; and this many times as long as a look takes, which B has to serve.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-const SHARE_OF_TIME: u32 = 10;
+const TIMES_AS_LONG: u32 = 4;
 /// The peer channel's, and S-BFD's over UDP.
 const CHANNEL_PORT: u16 = 7784;
 
@@ -40,7 +40,7 @@ fn measure_one(peers: u32) -> Result<Value> {
     let topology = Topology::ipv6()?;
     servers::add_peers(&topology.a, peers)?;
     servers::add_peers(&topology.b, peers)?;
-    let running = Contestant::Wgha.start(&topology)?;
+    let running = [Contestant::Wgha.start_on_a(&topology)?, Contestant::Wgha.start_on_b(&topology)?];
     let swarm = Swarm::start(&topology, SwarmSettings::spread(&topology.plan, peers))?;
     swarm.establish(A, Duration::from_secs(60))?;
     let channel = Channel::count(&topology.a.namespace)?;
@@ -69,61 +69,78 @@ struct Watch<'a> {
     topology: &'a Topology,
     swarm: &'a Swarm,
     directory: Directory,
-    /// The latest move of each client that B was seen to know, or not yet.
+    /// The latest move of each client that B was seen to know.
     seen: HashMap<u32, u64>,
-    /// From each move to the end of the first look that found it.
-    lags: Vec<Duration>,
-    looks: u32,
-    looking: Duration,
+    /// How old a move was when B was looked at, and whether B knew it. Once it did, that move is looked for no more.
+    found: Vec<(Duration, bool)>,
+    /// The longest look.
+    longest: Duration,
 }
 
 impl<'a> Watch<'a> {
     fn new(topology: &'a Topology, swarm: &'a Swarm, peers: u32) -> Self {
-        let (seen, lags) = (HashMap::new(), Vec::new());
-        Self {
-            topology,
-            swarm,
-            directory: Directory::of(peers),
-            seen,
-            lags,
-            looks: 0,
-            looking: Duration::ZERO,
-        }
+        let (seen, found) = (HashMap::new(), Vec::new());
+        Self { topology, swarm, directory: Directory::of(peers), seen, found, longest: Duration::ZERO }
     }
 
     fn look_for(&mut self, time: Duration) -> Result<()> {
         let start = Instant::now();
         while start.elapsed() < time {
-            let began = Instant::now();
-            self.look()?;
-            self.looks += 1;
-            self.looking += began.elapsed();
-            clock::observe_for(LOOK_EVERY.max(began.elapsed() * SHARE_OF_TIME))?;
+            let took = self.look()?;
+            self.longest = self.longest.max(took);
+            clock::observe_for(LOOK_EVERY.max(took * TIMES_AS_LONG))?;
         }
         Ok(())
     }
 
-    fn look(&mut self) -> Result<()> {
-        // A client that moves while B is read is not judged by an old address.
-        let moved: Vec<_> = self.moves();
-        let known: HashMap<u32, SocketAddr> =
-            self.directory.endpoints(&self.topology.b)?.into_iter().collect();
-        let now_ns = monotonic_ns();
-        for (number, moved_ns, address) in moved {
-            if known.get(&number) == Some(&address) {
+    fn look(&mut self) -> Result<Duration> {
+        // Taken first: whoever moves while B is read is not looked for at its new address.
+        let (moves, before_ns) = (self.moves(), monotonic_ns());
+        let known: HashMap<_, _> = self.directory.endpoints(&self.topology.b)?.into_iter().collect();
+        let took_ns = monotonic_ns() - before_ns;
+        for (number, moved_ns, address) in moves {
+            let is_known = known.get(&number) == Some(&address);
+            if is_known {
                 self.seen.insert(number, moved_ns);
-                self.lags.push(Duration::from_nanos(now_ns - moved_ns));
+            }
+            self.found.push((Duration::from_nanos(before_ns + took_ns / 2 - moved_ns), is_known));
+        }
+        Ok(Duration::from_nanos(took_ns))
+    }
+
+    /// Moves that B has not been seen to know, and that A has answered: it knows them.
+    fn moves(&self) -> Vec<(u32, u64, SocketAddr)> {
+        let moves = (0..).zip(self.swarm.records()).filter_map(|(number, record)| {
+            let (moved_ns, heard_ns) = (record.moved_ns.load(Relaxed), record.heard_ns.load(Relaxed));
+            let is_news = moved_ns != 0 && heard_ns > moved_ns && self.seen.get(&number) != Some(&moved_ns);
+            is_news.then(|| (number, moved_ns, self.swarm.address(number)))
+        });
+        moves.collect()
+    }
+
+    /// The ages at which moves were first seen to be known: upper bounds, coarse by the time between two looks.
+    fn at_most(&self) -> Vec<Duration> {
+        let mut ages: Vec<_> = self.found.iter().filter(|(_, known)| *known).map(|&(age, _)| age).collect();
+        ages.sort_unstable();
+        ages
+    }
+
+    /// The age that best divides moves that B knew from those that it did not: the median of the lag, finer than the
+    /// time between two looks because moves happen at any time between them.
+    fn median(&self) -> Option<Duration> {
+        let mut found = self.found.clone();
+        found.sort_unstable();
+        let known = found.iter().filter(|(_, known)| *known).count();
+        // Those on the wrong side, with the divide before the first one: the unknown ones.
+        let mut wrong = found.len() - known;
+        let mut best = (wrong, None);
+        for (age, known) in found {
+            wrong = if known { wrong + 1 } else { wrong - 1 };
+            if wrong < best.0 {
+                best = (wrong, Some(age));
             }
         }
-        Ok(())
-    }
-
-    /// Moves that B has not been seen to know.
-    fn moves(&self) -> Vec<(u32, u64, SocketAddr)> {
-        let records = (0..).zip(self.swarm.records());
-        let moves = records.map(|(number, record)| (number, record.moved_ns.load(Relaxed)));
-        let news = moves.filter(|(number, at)| *at != 0 && self.seen.get(number) != Some(at));
-        news.map(|(number, at)| (number, at, self.swarm.address(number))).collect()
+        (known != 0).then(|| best.1.unwrap_or_default())
     }
 }
 
@@ -138,36 +155,33 @@ struct Lag<'a> {
 }
 
 impl Lag<'_> {
-    fn at(&self, percent: usize) -> Option<Duration> {
-        let mut lags = self.watch.lags.clone();
-        lags.sort_unstable();
-        lags.get((lags.len() * percent).div_ceil(100).saturating_sub(1)).copied()
+    fn at_most(&self, percent: usize) -> Option<Duration> {
+        let ages = self.watch.at_most();
+        ages.get((ages.len() * percent).div_ceil(100).saturating_sub(1)).copied()
     }
 
-    fn bytes_per_move(&self) -> u64 {
-        self.bytes.checked_div(self.watch.lags.len() as u64).unwrap_or(0)
-    }
-
-    /// What the watching itself adds at most: the time between the ends of two looks.
-    fn grain(&self) -> Duration {
-        let between = (DURING + GRACE).checked_div(self.watch.looks).unwrap_or_default();
-        between.max(self.watch.looking.checked_div(self.watch.looks).unwrap_or_default())
+    fn bytes_per_move(&self) -> Option<u64> {
+        self.bytes.checked_div(self.watch.at_most().len() as u64)
     }
 
     fn print(&self) {
         let written =
             |time: Option<Duration>| time.map_or("never".into(), |t| format!("{:.1} ms", milliseconds(t)));
         println!(
-            "{:>8} peers: {} moves seen, {} not; median {}, 99 % {}, all {} (grain {:.1} ms); {} B a move; \
-             CPU A {:?}, B {:?}; memory A {} KiB, B {} KiB; steal {}",
+            "{:>8} peers: {} moves known to B, {} not; median {} (a look takes {:.1} ms), 99 % at most {}, all at most {}",
             self.peers,
-            self.watch.lags.len(),
+            self.watch.at_most().len(),
             self.watch.moves().len(),
-            written(self.at(50)),
-            written(self.at(99)),
-            written(self.at(100)),
-            milliseconds(self.grain()),
-            self.bytes_per_move(),
+            written(self.watch.median()),
+            milliseconds(self.watch.longest),
+            written(self.at_most(99)),
+            written(self.at_most(100)),
+        );
+        println!(
+            "{:>14} channel {} B, {} B a move; CPU A {:?}, B {:?}; memory A {} KiB, B {} KiB; steal {}",
+            "",
+            self.bytes,
+            self.bytes_per_move().unwrap_or(0),
             self.used[0],
             self.used[1],
             self.memory[0].resident_kib,
@@ -177,12 +191,17 @@ impl Lag<'_> {
     }
 
     fn to_json(&self) -> Value {
-        let at = |percent| self.at(percent).map(milliseconds);
+        let at_most = |percent| self.at_most(percent).map(milliseconds);
         json!({
             "peers": self.peers,
-            "moves_seen": self.watch.lags.len(),
-            "moves_not_seen": self.watch.moves().len(),
-            "lag_ms": {"p50": at(50), "p99": at(99), "p100": at(100), "grain": milliseconds(self.grain())},
+            "moves_known": self.watch.at_most().len(),
+            "moves_unknown": self.watch.moves().len(),
+            "lag_ms": {
+                "p50": self.watch.median().map(milliseconds),
+                "p99_at_most": at_most(99),
+                "p100_at_most": at_most(100),
+                "longest_look": milliseconds(self.watch.longest),
+            },
             "channel_bytes": self.bytes,
             "channel_bytes_per_move": self.bytes_per_move(),
             "during_s": (DURING + GRACE).as_secs(),
@@ -201,9 +220,9 @@ impl<'a> Channel<'a> {
         let rule = |port: &str| format!("tcp {port} {CHANNEL_PORT} counter");
         let chain = |hook: &str| {
             let (from, to) = (rule("sport"), rule("dport"));
-            format!("chain {hook} {{ type filter hook {hook} priority 0; {from}; {to}; }}")
+            format!("chain {hook} {{\ntype filter hook {hook} priority 0\n{from}\n{to}\n}}\n")
         };
-        let table = format!("table inet channel {{ {} {} }}\n", chain("input"), chain("output"));
+        let table = format!("table inet channel {{\n{}{}}}\n", chain("input"), chain("output"));
         namespace.run_with_input("nft", &["--file", "-"], &table)?;
         Ok(Self(namespace))
     }
