@@ -27,6 +27,7 @@
 
 pub mod capture;
 pub mod clock;
+pub mod cost;
 pub mod frame;
 pub mod interrupt;
 pub mod keepalived;
