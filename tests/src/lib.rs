@@ -30,6 +30,7 @@ pub mod clock;
 pub mod contestant;
 pub mod echo;
 pub mod fault;
+pub mod cost;
 pub mod frame;
 pub mod interrupt;
 pub mod keepalived;

@@ -357,3 +357,68 @@ fn run_in_real_time(priority: libc::c_int) {
         libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameters)
     };
 }
+
+/// `union bpf_attr` of BPF_PROG_LOAD, as far as it is used.
+#[repr(C)]
+#[derive(Default)]
+struct ProgramLoad {
+    program_type: u32,
+    instruction_count: u32,
+    instructions: u64,
+    license: u64,
+    rest: [u64; 12],
+}
+
+/// `union bpf_attr` of BPF_PROG_TEST_RUN, likewise.
+#[repr(C)]
+#[derive(Default)]
+struct TestRun {
+    program: u32,
+    return_value: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    rest: [u64; 10],
+}
+
+const BPF_PROG_LOAD: libc::c_int = 5;
+const BPF_PROG_TEST_RUN: libc::c_int = 10;
+
+/// A BPF program of the kernel's type `kind`.
+pub fn load_program(kind: u32, instructions: &[u64]) -> io::Result<OwnedFd> {
+    let mut attributes = ProgramLoad {
+        program_type: kind,
+        instruction_count: u32::try_from(instructions.len()).map_err(io::Error::other)?,
+        instructions: instructions.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+        ..ProgramLoad::default()
+    };
+    let fd = bpf(BPF_PROG_LOAD, &mut attributes)?;
+    #[expect(unsafe_code, reason = "std does not know of BPF")]
+    // SAFETY: the descriptor is new and ours.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Nanoseconds that a program takes for `frame`: the mean of `repeat` runs in a row, as the kernel measures it.
+pub fn run_program(program: RawFd, frame: &[u8], repeat: u32) -> io::Result<u32> {
+    let mut attributes = TestRun {
+        program: u32::try_from(program).map_err(io::Error::other)?,
+        data_size_in: u32::try_from(frame.len()).map_err(io::Error::other)?,
+        data_in: frame.as_ptr() as u64,
+        repeat,
+        ..TestRun::default()
+    };
+    bpf(BPF_PROG_TEST_RUN, &mut attributes)?;
+    Ok(attributes.duration)
+}
+
+fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<RawFd> {
+    #[expect(unsafe_code, reason = "std does not know of BPF")]
+    // SAFETY: the kernel reads and writes no more of the attributes than their size says, and what they point to
+    // outlives the call.
+    let rc = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
+    if rc < 0 { Err(io::Error::last_os_error()) } else { RawFd::try_from(rc).map_err(io::Error::other) }
+}
