@@ -151,10 +151,10 @@ fn settings(random: &mut Random, interval: Centiseconds) -> Settings {
 
 /// All probe or none do, mostly all alike; most so slowly that there are not too many probes until `end`.
 fn add_probes(random: &mut Random, nodes: &mut [Settings], end: u64) {
-    if random.one_in(2) {
+    if !random.one_in(3) {
         return;
     }
-    let most = if random.one_in(12) { 600 } else { 100 };
+    let most = if random.one_in(10) { 600 } else { 100 };
     let draw = |random: &mut Random| {
         let interval = random.pick(&[1, 2, 3, 10, 10, 20, 50, 100]) * MILLI;
         let interval = Duration::from_nanos(interval.max(end / most).min(100 * MILLI));

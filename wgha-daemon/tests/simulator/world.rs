@@ -59,9 +59,22 @@ pub enum Event {
 }
 
 impl Event {
-    /// Probes are most of all events, and what they end nobody has to be told of at once.
-    fn may_begin_a_service(&self) -> bool {
-        !matches!(self, Self::Frame { packet: Packet::Probe(_) | Packet::Answer { .. }, .. })
+    /// Most events are probes and renewals, which begin nothing; the audit is not troubled with them.
+    fn is_eventful(&self) -> bool {
+        !matches!(
+            self,
+            Self::Frame { packet: Packet::Probe(_) | Packet::Answer { .. }, .. } | Self::Wake { .. }
+        )
+    }
+}
+
+fn is_eventful(action: &Action, lease: &Lease) -> bool {
+    match action {
+        Action::SetLease { role, epoch, until } => {
+            *until == Timestamp::ZERO || (*role as u32, *epoch) != (lease.role, lease.epoch)
+        }
+        Action::LookAgain | Action::SendProbe { .. } => false,
+        _ => true,
     }
 }
 
@@ -76,6 +89,8 @@ pub struct Network {
     pub filtered: Vec<u32>,
     /// Whose adverts are lost.
     pub unheard: Vec<u32>,
+    /// When the last frame from each to each arrives.
+    arrival: Vec<Vec<u64>>,
 }
 
 /// All of it.
@@ -90,6 +105,8 @@ pub struct World {
     pub stranger: Option<usize>,
     max_delay: u64,
     max_latency: u64,
+    /// Something has happened that the audit wants to know of.
+    eventful: bool,
     events: BinaryHeap<Reverse<Queued>>,
     sequence: u64,
 }
@@ -126,7 +143,8 @@ impl World {
         let nodes = schedule.nodes.iter().enumerate().map(node).collect();
         let none = || vec![0; count];
         let (part, deaf) = (vec![0; count], none());
-        let network = Network { part, lossy: 0, deaf, filtered: none(), unheard: none() };
+        let arrival = vec![vec![0; count]; count];
+        let network = Network { part, lossy: 0, deaf, filtered: none(), unheard: none(), arrival };
         let audit = Audit::new(count, schedule.interval);
         let events = BinaryHeap::new();
         let mut world = Self {
@@ -139,6 +157,7 @@ impl World {
             stranger: schedule.stranger,
             max_delay: schedule.max_delay(),
             max_latency: schedule.max_latency(),
+            eventful: false,
             events,
             sequence: 0,
         };
@@ -161,9 +180,9 @@ impl World {
                 break;
             }
             self.now = at;
-            let changes = event.may_begin_a_service();
+            self.eventful = event.is_eventful();
             self.happens(event)?;
-            if changes {
+            if self.eventful {
                 Audit::check(self)?;
             }
         }
@@ -311,6 +330,7 @@ impl World {
     fn act(&mut self, me: usize, action: Action) {
         let node = &mut self.nodes[me];
         let Some(daemon) = &mut node.daemon else { return };
+        self.eventful |= is_eventful(&action, &daemon.lease);
         match action {
             Action::SetLease { role, epoch, until } => {
                 daemon.lease = Lease::new(role, epoch, until);
@@ -368,7 +388,10 @@ impl World {
             return;
         }
         let most = if self.random.one_in(16) { self.max_delay } else { self.max_delay.min(500 * MICRO) };
-        let at = self.now + self.random.between(50 * MICRO, most);
+        // A switch keeps the order of what one port sends to another.
+        let before = &mut self.network.arrival[from][to];
+        let at = (self.now + self.random.between(50 * MICRO, most)).max(*before + 1);
+        *before = at;
         self.at(at, Event::Frame { to, packet });
     }
 

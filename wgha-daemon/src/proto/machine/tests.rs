@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use wgha_common::{Centiseconds, Priority, Timestamp};
 
 use super::*;
-use crate::proto::{Heard, TunnelState, UplinkState};
+use crate::proto::{Answered, Heard, Introduced, PeerId, TunnelState, UplinkState};
 
 const BOOT: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
 
@@ -31,6 +31,21 @@ fn tunnel(up: bool) -> TunnelState {
 
 fn looked(routers: &[Heard]) -> Input {
     Input::LookedAgain { routers: routers.to_vec(), revoked_epoch: 0, answers: vec![] }
+}
+
+fn introduced(peer: u8, priority: u8) -> Input {
+    let lease = Duration::from_millis(20);
+    let required_min_rx = Duration::from_millis(10);
+    let (peer, source) = (PeerId(peer), address(4 + peer));
+    Input::PeerIntroduced(Introduced { peer, source, priority, lease, required_min_rx })
+}
+
+fn answered(number: u64, up: bool, at: Timestamp) -> Answered {
+    Answered { peer: PeerId(0), number, at, up }
+}
+
+fn looked_and_answered(routers: &[Heard], answer: Answered) -> Input {
+    Input::LookedAgain { routers: routers.to_vec(), revoked_epoch: 0, answers: vec![answer] }
 }
 
 /// Plays inputs, each after so many microseconds, and forgets what is done about them.
@@ -77,7 +92,8 @@ fn stations() -> Vec<(&'static str, Machine, Timestamp)> {
     let over =
         then(&stopping, &[(down + 6, Input::TunnelLowered(Ok(()))), (down + 6, Input::VipReleased(Ok(())))]);
     let new = Machine::new(settings);
-    [
+    let mut stations = stations_with_probes(settings, &backup);
+    let without = [
         ("new", vec![]),
         ("ready", ready),
         ("starting", starting),
@@ -97,13 +113,52 @@ fn stations() -> Vec<(&'static str, Machine, Timestamp)> {
         ("failed", failed),
         ("stopping", stopping),
         ("over", over),
-    ]
-    .into_iter()
-    .map(|(name, inputs)| {
+    ];
+    stations.extend(without.into_iter().map(|(name, inputs)| {
         let (machine, now) = play(&new, &inputs);
         (name, machine, now)
-    })
-    .collect()
+    }));
+    stations
+}
+
+/// Likewise, with peers.
+fn stations_with_probes(
+    settings: Settings,
+    backup: &[(u64, Input)],
+) -> Vec<(&'static str, Machine, Timestamp)> {
+    let detect = Detect { interval: Duration::from_millis(10), multiplier: 3 };
+    let new = Machine::new(Settings { detect: Some(detect), ..settings });
+    let at = |micros| BOOT + Duration::from_micros(micros);
+    let then = |before: &[(u64, Input)], more: &[(u64, Input)]| [before, more].concat();
+    let active = heard(4, 200, at(2));
+    let up = |answered_at| looked_and_answered(&[active], answered(1, true, at(answered_at)));
+    let tick = |micros| [(micros, Input::TimerFired), (micros, up(200))];
+    let met = then(backup, &[(1, introduced(0, 200)), (2, Input::AdvertHeard(active))]);
+    let probing = then(&met, &[(2, Input::TimerFired), (2, looked(&[active]))]);
+    let trusting = then(&probing, &[(10_002, Input::TimerFired), (10_002, up(200))]);
+    let silent = then(&trusting, &[tick(20_002), tick(30_002)].concat());
+    let condemned = then(&silent, &[(31_002, Input::TimerFired)]);
+    let down = answered(2, false, at(10_100));
+    let told = then(&trusting, &[(10_200, Input::Answered(down))]);
+    let ranked = then(&trusting, &[(10_100, introduced(1, 150)), (10_200, Input::Answered(down))]);
+    let taking = then(&told, &[(10_200, looked_and_answered(&[active], down))]);
+    let serving = then(&taking, &[(10_300, Input::VipHeld(Ok(())))]);
+    let stations = [
+        ("met", met),
+        ("probing", probing),
+        ("trusting", trusting),
+        ("silent", silent),
+        ("condemned", condemned),
+        ("told", told),
+        ("ranked", ranked),
+        ("taking over by probes", taking),
+        ("serving with peers", serving),
+    ];
+    let station = |(name, inputs): (&'static str, Vec<(u64, Input)>)| {
+        let (machine, now) = play(&new, &inputs);
+        (name, machine, now)
+    };
+    stations.into_iter().map(station).collect()
 }
 
 /// Every kind of input, with what it may carry.
@@ -117,6 +172,12 @@ fn inputs(at: Timestamp) -> Vec<Input> {
         inputs.extend([0, 1, u64::MAX].map(|epoch| Input::LeaseRevoked { epoch, by: heard(4, 200, at) }));
     }
     inputs.push(Input::LookedAgain { routers: vec![], revoked_epoch: u64::MAX, answers: vec![] });
+    for (number, up) in [(0, true), (2, true), (2, false), (4, false), (u64::MAX, true)] {
+        let answer = answered(number, up, at);
+        inputs.extend([Input::Answered(answer), looked_and_answered(&[heard(4, 200, at)], answer)]);
+    }
+    inputs.extend([introduced(0, 200), introduced(1, 255), Input::PeerLeft(PeerId(0))]);
+    inputs.extend([Timestamp::ZERO, at].map(Input::GatewayAnswered));
     let no_carrier = UplinkState { running: false, ..uplink() };
     inputs.extend([UplinkState::default(), no_carrier, uplink()].map(Input::UplinkChanged));
     let no_port = TunnelState { listen_port: None, ..tunnel(true) };
@@ -147,12 +208,18 @@ fn step(machine: &Machine, input: &Input, now: Timestamp, name: &str) -> Machine
     let context = || format!("{name}: {input:?} at {now:?}: {actions:?}");
     let serves = machine.state() == State::Active;
     let claims = serves || machine.state() == State::Claiming;
-    let is_for_active = |a: &Action| matches!(a, Action::HoldVip | Action::Announce | Action::RaiseTunnel);
+    let is_for_active = |a: &Action| {
+        matches!(a, Action::HoldVip | Action::Announce | Action::RaiseTunnel | Action::StartHandshakes)
+    };
+    let probes = actions.iter().any(|a| matches!(a, Action::SendProbe { .. }));
+    assert!(!probes || machine.state() == State::Backup, "{}", context());
     assert!(served || serves || !actions.iter().any(is_for_active), "{}", context());
     let stamped_zero = actions.iter().any(|a| matches!(a, Action::StampAdverts { priority: 0, .. }));
     assert!(claims || stamped_zero || !actions.contains(&Action::SendAdvert), "{}", context());
     if *input == Input::TimerFired && now < Timestamp::from_nanos(u64::MAX) {
-        assert!(machine.poll_timeout().is_none_or(|at| at > now), "{}", context());
+        // Whoever has overslept probes anew, at once.
+        let again = machine.timers.at(Timer::Probe) == Some(now);
+        assert!(machine.poll_timeout().is_none_or(|at| at > now || (again && at == now)), "{}", context());
     }
     if machine.life == Life::Over {
         assert_eq!(machine.poll_timeout(), None, "{}", context());
@@ -189,6 +256,10 @@ fn the_stations_are_what_they_are_called() {
         ("set down", State::Fault),
         ("failed", State::Fault),
         ("over", State::Stopping),
+        ("condemned", State::Backup),
+        ("ranked", State::Backup),
+        ("taking over by probes", State::Active),
+        ("serving with peers", State::Active),
     ] {
         assert!(states.contains(&(name, want)), "{name} in {states:?}");
     }
