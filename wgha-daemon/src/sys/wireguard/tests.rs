@@ -43,11 +43,25 @@ errno=0
 
 ";
 
+/// Where a socket is, until it is dropped.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("wgha-{}-{name}.sock", std::process::id())))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
 /// A socket that gives these answers, each on a connection of its own, and tells what it was asked.
-fn program(name: &str, answers: Vec<&'static str>) -> (PathBuf, Receiver<String>) {
-    let path = std::env::temp_dir().join(format!("wgha-{}-{name}.sock", std::process::id()));
-    drop(std::fs::remove_file(&path));
-    let listener = UnixListener::bind(&path).unwrap();
+fn program(name: &str, answers: Vec<&'static str>) -> (Place, Receiver<String>) {
+    let path = Place::new(name);
+    let listener = UnixListener::bind(&path.0).unwrap();
     let (asked, questions) = channel();
     thread::spawn(move || {
         for answer in answers {
@@ -72,7 +86,7 @@ fn v6(text: &str) -> SocketAddr {
 #[test]
 fn what_a_program_says_is_read_and_shown_without_secrets() {
     let (path, _questions) = program("read", vec![ANSWER, ANSWER, ANSWER]);
-    let mut device = Device::at_socket(&path).unwrap();
+    let mut device = Device::at_socket(&path.0).unwrap();
     let reading = device.read().unwrap();
     assert_eq!(reading.listen_port, Some(51800));
     let [second, first] = &reading.peers[..] else { panic!("{reading:?}") };
@@ -97,7 +111,7 @@ fn what_a_program_says_is_read_and_shown_without_secrets() {
 fn what_is_asked_of_a_program_keeps_everything_as_it_was() {
     let answers = vec![ANSWER, "errno=0\n\n", "errno=0\n\n"];
     let (path, questions) = program("kick", answers);
-    let mut device = Device::at_socket(&path).unwrap();
+    let mut device = Device::at_socket(&path.0).unwrap();
     let [second, first] = device.read().unwrap().peers.try_into().unwrap();
     let start = |key, how| Start { key, endpoint: v6("[2001:db8:9::3]:4"), how };
     let kicks = [
@@ -136,7 +150,7 @@ fn a_peer_that_got_lost_is_put_back() {
         "public_key=58402e695ba1772b1cc9309755f043251ea77fdcf10fbe63989ceb7e19321376\nerrno=0\n\n";
     let answers = vec![ANSWER, "errno=-22\n\n", only_the_second, "errno=0\n\n"];
     let (path, questions) = program("lost", answers);
-    let mut device = Device::at_socket(&path).unwrap();
+    let mut device = Device::at_socket(&path.0).unwrap();
     let peers = device.read().unwrap().peers;
     let kicks = peers.iter().map(|p| Start { key: p.key, endpoint: v6("[::1]:4"), how: How::Anew });
     let refused = device.start_handshakes(&kicks.collect::<Vec<_>>()).unwrap_err();
@@ -151,10 +165,9 @@ fn a_peer_that_got_lost_is_put_back() {
 
 #[test]
 fn a_program_that_does_not_answer_is_not_waited_for() {
-    let path = std::env::temp_dir().join(format!("wgha-{}-silent.sock", std::process::id()));
-    drop(std::fs::remove_file(&path));
-    let _listener = UnixListener::bind(&path).unwrap();
-    let mut device = Device::at_socket(&path).unwrap();
+    let path = Place::new("silent");
+    let _listener = UnixListener::bind(&path.0).unwrap();
+    let mut device = Device::at_socket(&path.0).unwrap();
     let started = Instant::now();
     assert!(matches!(device.read(), Err(WireguardError::Silent(_))));
     assert!(started.elapsed() < super::ANSWER_TIMEOUT * 3);
