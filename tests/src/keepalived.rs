@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use anyhow::Result;
 
-use crate::{Namespace, Plan, Process, Topology, Which, clock, topology::UPLINK};
+use crate::{Namespace, Plan, Process, Topology, Which, clock, sys, topology::UPLINK};
 
 /// Where its configuration is, inside its namespace.
 const CONFIG: &str = "/run/keepalived.conf";
@@ -22,6 +22,8 @@ pub struct KeepalivedSettings {
     pub virtual_address: String,
     /// Lines to add to the instance.
     pub more: String,
+    /// Lines to add to `global_defs`.
+    pub more_globals: String,
 }
 
 impl KeepalivedSettings {
@@ -33,24 +35,35 @@ impl KeepalivedSettings {
             advert_interval: "0.1",
             virtual_address: plan.with_prefix(plan.vip),
             more: String::new(),
+            more_globals: String::new(),
         }
     }
 
     /// The recipe's: a script sets the tunnel's link up and down.
     #[must_use]
     pub fn with_notify_script(mut self, interface: &str) -> Self {
-        for (when, state) in [("master", "up"), ("backup", "down"), ("fault", "down"), ("stop", "down")] {
-            self.more += &format!("    notify_{when} \"/sbin/ip link set {interface} {state}\"\n");
-        }
+        self.notify(
+            &format!("/sbin/ip link set {interface} up"),
+            &format!("/sbin/ip link set {interface} down"),
+        );
         self
     }
 
+    /// With commands for when it becomes Active, and for when it is not, or no longer.
+    pub fn notify(&mut self, active: &str, inactive: &str) {
+        self.more += &format!("    notify_master \"{active}\"\n");
+        for when in ["backup", "fault", "stop"] {
+            self.more += &format!("    notify_{when} \"{inactive}\"\n");
+        }
+    }
+
     fn to_conf(&self) -> String {
-        let Self { priority, advert_interval, virtual_address, more } = self;
+        let Self { priority, advert_interval, virtual_address, more, more_globals } = self;
         let vrid = Plan::VRID;
         let no_dad = if virtual_address.contains(':') { "no_dad" } else { "" };
         format!(
-            "global_defs {{\n    vrrp_version 3\n    enable_script_security\n    script_user root\n}}\n\
+            "global_defs {{\n    vrrp_version 3\n    enable_script_security\n    script_user root\n\
+             {more_globals}}}\n\
              vrrp_instance wg {{\n    state BACKUP\n    interface {UPLINK}\n    virtual_router_id {vrid}\n    \
              priority {priority}\n    advert_int {advert_interval}\n    \
              virtual_ipaddress {{\n        {virtual_address} dev {UPLINK} {no_dad}\n    }}\n{more}}}\n"
@@ -101,6 +114,33 @@ impl Keepalived {
         clock::wait_until(&what, timeout, || Ok(self.is_active() == active))
     }
 
+    /// Its processes: the one that watches, and those that it has started.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        let children = self.namespace.processes().into_iter();
+        let children = children.filter(|id| parent_of(*id) == Some(self.process.id()));
+        [self.process.id()].into_iter().chain(children).collect()
+    }
+
+    /// SIGKILL for all of it: nothing is undone.
+    ///
+    /// # Errors
+    /// That it has ended.
+    pub fn kill9(&mut self) -> Result<()> {
+        let processes = self.processes();
+        // Or the first one starts the others again, or they end in order when they see it die.
+        self.stop()?;
+        processes.into_iter().try_for_each(|id| Ok(sys::kill(id, libc::SIGKILL)?))
+    }
+
+    /// SIGSTOP for all of it: it hangs.
+    ///
+    /// # Errors
+    /// That it has ended.
+    pub fn stop(&mut self) -> Result<()> {
+        self.processes().into_iter().try_for_each(|id| Ok(sys::kill(id, libc::SIGSTOP)?))
+    }
+
     /// What it has logged.
     #[must_use]
     pub fn log(&self) -> Vec<String> {
@@ -115,4 +155,10 @@ impl Keepalived {
         self.process.signal(libc::SIGTERM)?;
         self.process.wait(STARTING).map(drop)
     }
+}
+
+/// The fourth field of /proc/ID/stat, counted after the name, which may have spaces.
+fn parent_of(id: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }

@@ -27,6 +27,9 @@
 
 pub mod capture;
 pub mod clock;
+pub mod contestant;
+pub mod echo;
+pub mod fault;
 pub mod frame;
 pub mod interrupt;
 pub mod keepalived;
@@ -37,10 +40,14 @@ pub mod pair;
 pub mod pinger;
 pub mod plan;
 pub mod privilege;
+pub mod prober;
 pub mod process;
+pub mod steal;
+pub mod swarm;
 mod sys;
 pub mod topology;
 mod turn;
+pub mod usage;
 pub mod wireguard;
 
 pub use capture::{Capture, Packet};

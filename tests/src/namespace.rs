@@ -192,6 +192,12 @@ impl Namespace {
         })
     }
 
+    /// Ids of all processes in it.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        self.0.processes()
+    }
+
     /// Whether an interface exists.
     #[must_use]
     pub fn has_link(&self, name: &str) -> bool {

@@ -47,6 +47,8 @@ pub struct Settings {
     pub more_vrrp: String,
     /// `[[peer]] address`
     pub peer: Option<String>,
+    /// `[detect] interval` and `multiplier`, unless the defaults are meant.
+    pub detect: Option<(&'static str, u8)>,
 }
 
 impl Settings {
@@ -61,6 +63,7 @@ impl Settings {
             attach: "auto",
             more_vrrp: String::new(),
             peer: Some(plan.server(which.other()).to_string()),
+            detect: None,
         }
     }
 
@@ -70,11 +73,15 @@ impl Settings {
         let Self { priority, advert_interval, preempt, attach, more_vrrp, .. } = self;
         let vrid = Plan::VRID;
         let peer = self.peer.as_ref().map(|a| format!("[[peer]]\naddress = \"{a}\"\n")).unwrap_or_default();
+        let detect = self.detect.map(|(interval, multiplier)| {
+            format!("[detect]\ninterval = \"{interval}\"\nmultiplier = {multiplier}\n")
+        });
+        let detect = detect.unwrap_or_default();
         format!(
             "[uplink]\ninterface = \"{UPLINK}\"\nattach = \"{attach}\"\n\n\
              [wireguard]\ninterface = \"{TUNNEL}\"\n\n\
              [vrrp]\nid = {vrid}\npriority = {priority}\nadvert_interval = \"{advert_interval}\"\n\
-             preempt = {preempt}\npreempt_delay = \"0s\"\nvirtual_addresses = {:?}\n{more_vrrp}\n{peer}",
+             preempt = {preempt}\npreempt_delay = \"0s\"\nvirtual_addresses = {:?}\n{more_vrrp}\n{peer}{detect}",
             self.virtual_addresses
         )
     }

@@ -110,24 +110,107 @@ pub fn set_option(fd: &OwnedFd, level: libc::c_int, name: libc::c_int, value: li
 
 /// A socket that sees every frame of an interface in the calling thread's namespace, both ways, with `SO_TIMESTAMPNS`.
 pub fn packet_socket(interface: &str) -> Result<OwnedFd> {
-    // Protocol 0: nothing is received before bind names interface and protocol together.
+    let fd = unbound_packet_socket()?;
+    bind_packet_socket(&fd, interface, libc::ETH_P_ALL as u16)?;
+    Ok(fd)
+}
+
+/// The same, of those frames that `filter` (classic BPF) wants.
+pub fn filtered_packet_socket(interface: &str, filter: &mut [libc::sock_filter]) -> Result<OwnedFd> {
+    let fd = unbound_packet_socket()?;
+    let program = libc::sock_fprog { len: u16::try_from(filter.len())?, filter: filter.as_mut_ptr() };
+    #[expect(unsafe_code, reason = "SO_ATTACH_FILTER takes a pointer to instructions")]
+    // SAFETY: the kernel copies the instructions, which live through the call and whose number is given.
+    let rc = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            socklen::<libc::sock_fprog>(),
+        )
+    };
+    check(rc).context("SO_ATTACH_FILTER")?;
+    bind_packet_socket(&fd, interface, libc::ETH_P_ALL as u16)?;
+    Ok(fd)
+}
+
+/// A socket that sends whole frames on an interface of the calling thread's namespace, and receives none.
+pub fn sending_socket(interface: &str) -> Result<OwnedFd> {
+    let fd = socket(libc::AF_PACKET, libc::SOCK_RAW, 0).context("AF_PACKET socket")?;
+    bind_packet_socket(&fd, interface, 0)?;
+    Ok(fd)
+}
+
+/// A socket to rtnetlink of the calling thread's namespace. What is written to it goes to the kernel.
+pub fn route_socket() -> io::Result<OwnedFd> {
+    socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)
+}
+
+/// The index of an interface of the calling thread's namespace.
+pub fn interface_index(interface: &str) -> Result<u32> {
+    let name = std::ffi::CString::new(interface)?;
+    #[expect(unsafe_code, reason = "std has no if_nametoindex")]
+    // SAFETY: name is a C string that lives through the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    ensure!(index != 0, "no interface {interface}");
+    Ok(index)
+}
+
+/// Nothing is received before bind names interface and protocol together: the protocol is 0.
+fn unbound_packet_socket() -> Result<OwnedFd> {
     let fd = socket(libc::AF_PACKET, libc::SOCK_RAW, 0).context("AF_PACKET socket")?;
     set_option(&fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
     set_option(&fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 8 << 20)?;
-    let name = std::ffi::CString::new(interface)?;
+    Ok(fd)
+}
+
+fn bind_packet_socket(fd: &OwnedFd, interface: &str, protocol: u16) -> Result<()> {
+    let index = i32::try_from(interface_index(interface)?)?;
     #[expect(unsafe_code, reason = "sockaddr_ll is not known to std")]
-    // SAFETY: zero is a valid sockaddr_ll; name is a C string; the address lives through bind.
-    unsafe {
+    // SAFETY: zero is a valid sockaddr_ll; the address lives through bind.
+    let rc = unsafe {
         let mut address: libc::sockaddr_ll = std::mem::zeroed();
         address.sll_family = libc::AF_PACKET as u16;
-        address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
-        let index = libc::if_nametoindex(name.as_ptr());
-        ensure!(index != 0, "no interface {interface}");
-        address.sll_ifindex = i32::try_from(index)?;
-        check(libc::bind(fd.as_raw_fd(), (&raw const address).cast(), socklen::<libc::sockaddr_ll>()))
-            .with_context(|| format!("binding to {interface}"))?;
-    }
-    Ok(fd)
+        address.sll_protocol = protocol.to_be();
+        address.sll_ifindex = index;
+        libc::bind(fd.as_raw_fd(), (&raw const address).cast(), socklen::<libc::sockaddr_ll>())
+    };
+    check(rc).with_context(|| format!("binding to {interface}")).map(drop)
+}
+
+/// Binds a socket to an interface.
+pub fn bind_to_device(fd: &impl AsRawFd, interface: &str) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "std has no SO_BINDTODEVICE")]
+    // SAFETY: the name lives through the call and its length is given.
+    let rc = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTODEVICE,
+            interface.as_ptr().cast(),
+            libc::socklen_t::try_from(interface.len()).unwrap_or(0),
+        )
+    };
+    check(rc).map(drop)
+}
+
+/// Sleeps until `CLOCK_MONOTONIC` shows `ns`.
+pub fn sleep_until(ns: u64) {
+    let until = libc::timespec {
+        tv_sec: libc::time_t::try_from(ns / 1_000_000_000).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::try_from(ns % 1_000_000_000).unwrap_or(0),
+    };
+    #[expect(unsafe_code, reason = "std sleeps only relatively")]
+    // SAFETY: a timespec that lives through the call; with an absolute time there is no remainder.
+    unsafe {
+        libc::clock_nanosleep(
+            libc::CLOCK_MONOTONIC,
+            libc::TIMER_ABSTIME,
+            &raw const until,
+            std::ptr::null_mut(),
+        )
+    };
 }
 
 /// Sends to an address; the port means nothing to a raw socket.
@@ -176,7 +259,7 @@ fn socklen<T>() -> libc::socklen_t {
 }
 
 /// Waits until there is something to read, or `timeout` is over.
-pub fn wait_readable(fd: &OwnedFd, timeout: Duration) -> io::Result<()> {
+pub fn wait_readable(fd: &impl AsRawFd, timeout: Duration) -> io::Result<()> {
     let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     let timeout = libc::timespec {
         tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
@@ -258,7 +341,16 @@ fn read_control(header: &libc::cmsghdr, received: &mut Received) {
 
 /// Gives the calling thread SCHED_FIFO, if that is allowed: a late prober measures itself.
 pub fn prefer_this_thread() {
-    let parameters = libc::sched_param { sched_priority: 20 };
+    run_in_real_time(20);
+}
+
+/// The same, above everything that is measured. For a thread that hardly uses its core.
+pub fn prefer_this_thread_above_all() {
+    run_in_real_time(90);
+}
+
+fn run_in_real_time(priority: libc::c_int) {
+    let parameters = libc::sched_param { sched_priority: priority };
     #[expect(unsafe_code, reason = "std has no scheduling classes")]
     // SAFETY: 0 is the calling thread; the parameters live through the call.
     unsafe {

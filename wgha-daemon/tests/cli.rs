@@ -16,8 +16,8 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 use wgha::status::{
-    Kind, LeaseStatus, Recorder, RouterStatus, Snapshot, TrafficStatus, UplinkStatus, VrrpStatus, Wakeups,
-    WireguardStatus,
+    DetectionStatus, Kind, LeaseStatus, PeerStatus, Recorder, RouterStatus, Snapshot, TrafficStatus,
+    UplinkStatus, VrrpStatus, Wakeups, WireguardStatus,
     control::{Request, Server},
 };
 use wgha_common::Timestamp;

@@ -83,7 +83,7 @@ fn seed() -> Config {
             family: Family::V6,
         },
         peers: vec![address("2001:db8:1::4")],
-        detect: Detect { interval: Duration::from_millis(10), multiplier: 5 },
+        detect: Some(Detect { interval: Duration::from_millis(10), multiplier: 5 }),
         paths: Paths { bpffs: "/sys/fs/bpf/wgha".into(), socket: "/run/wgha/wgha.sock".into() },
     }
 }
@@ -140,7 +140,7 @@ fn every_value_arrives() {
     assert_eq!((config.vrrp.preempt, config.vrrp.preempt_delay), (false, Duration::from_secs(90)));
     assert_eq!((config.vrrp.checksum, config.vrrp.family), (Some(ChecksumStyle::PseudoHeader), Family::V4));
     assert_eq!(config.peers, ["192.0.2.4".parse::<IpAddr>().unwrap()]);
-    assert_eq!(config.detect, Detect { interval: Duration::from_millis(1), multiplier: 2 });
+    assert_eq!(config.detect, Some(Detect { interval: Duration::from_millis(1), multiplier: 2 }));
     assert_eq!(config.paths, Paths { bpffs: "/run/wgha/bpf".into(), socket: "/run/w.sock".into() });
 }
 

@@ -8,6 +8,8 @@
 
 #[path = "simulator/audit.rs"]
 mod audit;
+#[path = "simulator/channel.rs"]
+mod channel;
 #[path = "simulator/group.rs"]
 mod group;
 #[path = "simulator/kernel.rs"]

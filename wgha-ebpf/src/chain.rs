@@ -168,6 +168,15 @@ impl Carried {
         Some(())
     }
 
+    /// Whether all is where nearly every packet has it.
+    #[inline(always)]
+    pub const fn is_plain(&self) -> bool {
+        match self.family {
+            Family::V4 => self.ip_at == IP && self.at == IPV4_PAYLOAD,
+            Family::V6 => self.ip_at == IP && self.at == IPV6_PAYLOAD,
+        }
+    }
+
     /// Where the IP header begins.
     #[inline(always)]
     pub const fn ip_at(&self) -> usize {
@@ -183,6 +192,12 @@ impl Carried {
         }
     }
 
+    /// Where the destination address stands.
+    #[inline(always)]
+    pub const fn destination_at(&self) -> usize {
+        self.source_at() + self.family.address_len()
+    }
+
     /// From whom.
     #[inline(always)]
     pub fn source<P: Packet>(&self, packet: &P) -> Option<Address> {
@@ -196,7 +211,7 @@ impl Carried {
     /// To whom.
     #[inline(always)]
     pub fn destination<P: Packet>(&self, packet: &P) -> Option<Address> {
-        self.address(packet, self.source_at() + self.family.address_len())
+        self.address(packet, self.destination_at())
     }
 
     #[inline(always)]

@@ -10,7 +10,7 @@ use crate::{
     advert,
     chain::{self, Carried, Content, Part},
     fence, maps, neighbour,
-    packet::Skb,
+    packet::{Packet as _, Skb},
     verdict::Verdict,
     wireguard,
 };
@@ -84,15 +84,15 @@ fn udp(packet: &Skb<'_>, uplink: &UplinkConfig, carried: &Carried) -> Verdict {
     if uplink.wireguard_port == 0 || udp.source != uplink.wireguard_port {
         return Verdict::Pass;
     }
-    if !fence::serves_wireguard() {
+    let Some(epoch) = fence::serves_wireguard() else {
         return Verdict::Drop(Counter::WireguardOutFenced);
-    }
+    };
     let verdict = match pin_source(packet, uplink, carried) {
         Some(Source::Vip) => Verdict::Pass,
         Some(Source::Rewritten) => Verdict::Count(Counter::WireguardPinned),
         None => return Verdict::Drop(Counter::WireguardNoVip),
     };
-    wireguard::count(packet, carried, &udp, Direction::Egress);
+    wireguard::count(packet, carried, &udp, Direction::Egress, epoch);
     verdict
 }
 
@@ -145,7 +145,7 @@ fn icmpv6(packet: &Skb<'_>, carried: &Carried) -> Verdict {
 #[inline(always)]
 fn arp(packet: &Skb<'_>, at: usize) -> Verdict {
     match neighbour::arp(packet, at) {
-        Some(arp) if maps::is_vip(&arp.sender) => fenced(),
+        Some((arp, _)) if maps::is_vip(&arp.sender) => fenced(),
         _ => Verdict::Pass,
     }
 }

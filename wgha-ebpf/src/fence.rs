@@ -7,38 +7,36 @@ use wgha_common::{
 
 use crate::{clock::Clock, maps};
 
-/// Whether WireGuard's packets pass now. Asked of every one of them: in line, and by the coarse clock.
+/// The epoch of the lease under which WireGuard's packets pass now, if they do. Asked of every one of them: in line, and
+/// by the coarse clock.
 #[inline(always)]
-pub fn serves_wireguard() -> bool {
-    gives(Role::Active, Clock::Coarse)
+pub fn serves_wireguard() -> Option<u64> {
+    given(Role::Active, Clock::Coarse)
 }
 
 /// Whether all else that belongs to the VIP passes now.
 #[inline(never)]
 pub fn serves() -> bool {
-    gives(Role::Active, Clock::Exact)
+    given(Role::Active, Clock::Exact).is_some()
 }
 
 /// Whether our adverts pass now.
 #[inline(never)]
 pub fn claims() -> bool {
-    gives(Role::Claiming, Clock::Exact)
+    given(Role::Claiming, Clock::Exact).is_some()
 }
 
-/// Whether the lease gives `role` or more now. A serving lease that is found lapsed is over for good.
+/// The epoch of the lease, if it gives `role` or more now. A serving lease that is found lapsed is over for good.
 #[inline(always)]
-fn gives(role: Role, clock: Clock) -> bool {
-    let Some(lease) = maps::lease() else {
-        return false;
-    };
-    let Some(revoked) = maps::revoked_epoch() else {
-        return false;
-    };
-    let given = lease.gives(role, revoked, clock.now());
-    if !given && lease.role == Role::Active as u32 && lease.stands(revoked) {
+fn given(role: Role, clock: Clock) -> Option<u64> {
+    let (lease, revoked) = (maps::lease()?, maps::revoked_epoch()?);
+    if lease.gives(role, revoked, clock.now()) {
+        return Some(lease.epoch);
+    }
+    if lease.role == Role::Active as u32 && lease.stands(revoked) {
         note_lapse(lease.until, lease.epoch);
     }
-    given
+    None
 }
 
 /// I5: a late renewal of the same epoch must not bring it back.

@@ -2,7 +2,7 @@
 
 use wgha_common::{
     abi::{Counter, Direction, UplinkConfig},
-    wire::ip::protocol,
+    wire::{bfd, ip::protocol, ndisc, udp},
 };
 
 use crate::{
@@ -10,7 +10,8 @@ use crate::{
     chain::{self, Carried, Content, Part},
     fence, maps, neighbour,
     packet::Packet,
-    verdict::Verdict,
+    reflect,
+    verdict::{self, Verdict},
     wireguard,
 };
 
@@ -59,30 +60,50 @@ fn udp<P: Packet>(packet: &P, uplink: &UplinkConfig, carried: &Carried) -> Verdi
     let Some(udp) = wireguard::header(packet, carried) else {
         return Verdict::Pass;
     };
-    if uplink.wireguard_port == 0 || udp.destination != uplink.wireguard_port {
-        return Verdict::Pass;
+    if uplink.wireguard_port != 0 && udp.destination == uplink.wireguard_port {
+        return wireguard(packet, carried, &udp);
     }
-    if !fence::serves_wireguard() {
+    let probe = match (udp.destination, udp.source) {
+        (bfd::PORT, _) => reflect::question(packet, carried),
+        (port, bfd::PORT) => reflect::answered(packet, carried, port),
+        _ => None,
+    };
+    probe.map_or(Verdict::Pass, verdict::of_probe)
+}
+
+#[inline(always)]
+fn wireguard<P: Packet>(packet: &P, carried: &Carried, udp: &udp::Header) -> Verdict {
+    let Some(epoch) = fence::serves_wireguard() else {
         return Verdict::Drop(Counter::WireguardInFenced);
-    }
-    wireguard::count(packet, carried, &udp, Direction::Ingress);
+    };
+    let message = wireguard::count(packet, carried, udp, Direction::Ingress, epoch);
+    wireguard::watch(packet, carried, udp, message);
     Verdict::Pass
 }
 
 #[inline(always)]
 fn icmpv6<P: Packet>(packet: &P, carried: &Carried) -> Verdict {
-    match neighbour::heard(packet, carried) {
-        Some(target) if maps::is_vip(&target) => fenced(),
-        _ => Verdict::Pass,
+    let Some(message) = neighbour::heard(packet, carried) else {
+        return Verdict::Pass;
+    };
+    if ndisc::target(&message).is_some_and(|target| maps::is_vip(&target)) {
+        return fenced();
     }
+    if let (Some(neighbour), Some(asker)) = (ndisc::answered(&message), carried.destination(packet)) {
+        neighbour::answered(&neighbour, &asker);
+    }
+    Verdict::Pass
 }
 
 #[inline(always)]
 fn arp<P: Packet>(packet: &P, at: usize) -> Verdict {
-    match neighbour::arp(packet, at) {
-        Some(arp) if maps::is_vip(&arp.target) || maps::is_vip(&arp.sender) => fenced(),
-        _ => Verdict::Pass,
+    let Some((arp, is_reply)) = neighbour::arp(packet, at) else {
+        return Verdict::Pass;
+    };
+    if is_reply {
+        neighbour::answered(&arp.sender, &arp.target);
     }
+    if maps::is_vip(&arp.target) || maps::is_vip(&arp.sender) { fenced() } else { Verdict::Pass }
 }
 
 #[inline(always)]

@@ -17,6 +17,7 @@ mod ingress;
 mod maps;
 mod neighbour;
 mod packet;
+mod reflect;
 mod report;
 mod verdict;
 mod wireguard;

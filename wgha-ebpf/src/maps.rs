@@ -9,13 +9,13 @@ use aya_ebpf::{
 use wgha_common::{
     Address,
     abi::{
-        AdvertSeen, AdvertStamp, Counter, Direction, EVENTS_BYTES, Event, EventKind, Lease, MAX_ROUTERS,
-        MAX_VIPS, Revoked, Rung, TRAFFIC_ENTRIES, Traffic, UplinkConfig, traffic_index,
+        AdvertSeen, AdvertStamp, Answer, Counter, EVENTS_BYTES, Event, EventKind, Lease, MAX_PEERS,
+        MAX_ROUTERS, MAX_VIPS, Outstanding, Revoked, Rung, SOURCE_SETS, SOURCE_WAYS, Sbfd, TRAFFIC_ENTRIES,
+        Traffic, UplinkConfig,
     },
-    wire::wireguard::MessageType,
 };
 
-use crate::verdict::Verdict;
+use crate::{clock::Clock, verdict::Verdict};
 
 /// Writer: daemon. Reader: here.
 #[map]
@@ -40,6 +40,26 @@ static REVOKED: Array<Revoked> = Array::with_max_entries(1, 0);
 /// Writer: here. Reader: daemon.
 #[map]
 static ROUTERS: LruHashMap<Address, AdvertSeen> = LruHashMap::with_max_entries(MAX_ROUTERS, 0);
+
+/// Writer: daemon. Reader: here.
+#[map]
+static SBFD: Array<Sbfd> = Array::with_max_entries(1, 0);
+
+/// Writer: daemon. Reader: here.
+#[map]
+static PEERS: HashMap<Address, u32> = HashMap::with_max_entries(MAX_PEERS, 0);
+
+/// Writer: daemon. Reader: here.
+#[map]
+static PROBES: Array<Outstanding> = Array::with_max_entries(MAX_PEERS, 0);
+
+/// Writer: here. Reader: daemon.
+#[map]
+static ANSWERS: Array<Answer> = Array::with_max_entries(MAX_PEERS, 0);
+
+/// Writer: here. Reader: here.
+#[map]
+static SOURCES: Array<[u64; SOURCE_WAYS]> = Array::with_max_entries(SOURCE_SETS, 0);
 
 /// Writer: here. Reader: daemon.
 #[map]
@@ -119,6 +139,37 @@ pub fn remember(source: &Address, seen: &AdvertSeen) -> AdvertSeen {
     }
 }
 
+/// What our reflector and our initiator go by.
+#[inline(always)]
+pub fn sbfd() -> Option<Sbfd> {
+    SBFD.get(0).copied()
+}
+
+/// The number of the peer that has this address.
+#[inline(always)]
+pub fn peer(address: &Address) -> Option<u32> {
+    // SAFETY: an entry that is removed meanwhile stays readable until this program ends.
+    PEERS.get_ptr(address).map(|number| unsafe { *number })
+}
+
+/// Whether a probe with this discriminator is under way to a peer.
+#[inline(always)]
+pub fn is_outstanding(peer: u32, discriminator: u32) -> bool {
+    PROBES.get(peer).is_some_and(|probes| probes.discriminators.contains(&discriminator))
+}
+
+/// Notes an answer and returns the one before: all zeros when there was none.
+#[inline(always)]
+pub fn record_answer(peer: u32, answer: &Answer) -> Option<Answer> {
+    let slot = ANSWERS.get_ptr_mut(peer)?;
+    // SAFETY: the kernel keeps the element where it is. Two answers of one peer on two CPUs may mix; both are right.
+    unsafe {
+        let before = *slot;
+        *slot = Answer { answers: before.answers + answer.answers, ..*answer };
+        Some(before)
+    }
+}
+
 /// When events of a kind rang.
 #[inline(always)]
 pub fn rung(kind: EventKind) -> Option<&'static mut Rung> {
@@ -149,14 +200,24 @@ pub fn count_verdict(verdict: Verdict) {
     }
 }
 
-/// Counts WireGuard traffic that passes.
+/// Counts WireGuard traffic that passes under the lease of this epoch, and notes when its first packet did.
 #[inline(always)]
-pub fn count_traffic(direction: Direction, message: MessageType, packets: u64, bytes: u64) {
-    if let Some(slot) = TRAFFIC.get_ptr_mut(traffic_index(direction, message)) {
-        // SAFETY: the element is this CPU's own.
-        unsafe {
-            (*slot).packets += packets;
-            (*slot).bytes += bytes;
+pub fn count_traffic(index: u32, packets: u64, bytes: u64, epoch: u64) {
+    if let Some(slot) = TRAFFIC.get_ptr_mut(index) {
+        // SAFETY: the element is this CPU's own, and nothing else refers to it meanwhile.
+        let slot = unsafe { &mut *slot };
+        slot.packets += packets;
+        slot.bytes += bytes;
+        if slot.epoch != epoch {
+            slot.first = Clock::Exact.now();
+            slot.epoch = epoch;
         }
     }
+}
+
+/// The set of `SOURCES` that a session belongs to.
+#[inline(always)]
+pub fn sources(session: u32) -> Option<&'static mut [u64; SOURCE_WAYS]> {
+    // SAFETY: the kernel keeps the element where it is; a race between CPUs costs one tag, whose session then rings again.
+    SOURCES.get_ptr_mut(session & (SOURCE_SETS - 1)).map(|set| unsafe { &mut *set })
 }

@@ -2,35 +2,51 @@
 
 use wgha_common::{
     Address, Family,
+    abi::{Event, EventKind},
     wire::{arp, ip, ndisc},
 };
 
 use crate::{
     chain::{Carried, Part},
+    clock::Clock,
+    fence, maps,
     packet::Packet,
+    report,
 };
 
-/// The target of a neighbour message that the stack would believe: whole (RFC 6980) and with a hop limit of 255 (RFC 4861 §7.1).
+/// A neighbour message that the stack would believe: whole (RFC 6980) and with a hop limit of 255 (RFC 4861 §7.1).
 #[inline(always)]
-pub fn heard<P: Packet>(packet: &P, carried: &Carried) -> Option<Address> {
+pub fn heard<P: Packet>(packet: &P, carried: &Carried) -> Option<[u8; ndisc::HEADER_LEN]> {
     if carried.part != Part::Whole || carried.hop_limit != ip::HOP_LIMIT {
         return None;
     }
-    target(packet, carried)
+    message(packet, carried)
 }
 
 /// The target of any neighbour message.
 #[inline(always)]
 pub fn target<P: Packet>(packet: &P, carried: &Carried) -> Option<Address> {
-    // ICMPv6 in IPv4 is nobody's.
-    if carried.family != Family::V6 {
-        return None;
-    }
-    ndisc::target(&carried.load(packet)?)
+    ndisc::target(&message(packet, carried)?)
 }
 
-/// An ARP packet at `at`.
 #[inline(always)]
-pub fn arp<P: Packet>(packet: &P, at: usize) -> Option<arp::Packet> {
-    arp::Packet::parse(&packet.load(at)?)
+fn message<P: Packet>(packet: &P, carried: &Carried) -> Option<[u8; ndisc::HEADER_LEN]> {
+    // ICMPv6 in IPv4 is nobody's.
+    if carried.family == Family::V6 { carried.load(packet) } else { None }
+}
+
+/// Rings when `neighbour` has answered `vip`, which is ours to ask from.
+#[inline(never)]
+pub fn answered(neighbour: &Address, vip: &Address) {
+    if maps::is_vip(vip) && !maps::is_vip(neighbour) && fence::serves() {
+        let (at, source) = (Clock::Exact.now(), *neighbour);
+        report::ring(EventKind::NeighbourAnswered, &Event { at, source, ..Event::default() });
+    }
+}
+
+/// An ARP packet at `at`, and whether it is a reply.
+#[inline(always)]
+pub fn arp<P: Packet>(packet: &P, at: usize) -> Option<(arp::Packet, bool)> {
+    let bytes = packet.load(at)?;
+    Some((arp::Packet::parse(&bytes)?, arp::is_reply(&bytes)))
 }

@@ -19,14 +19,17 @@ use core::{
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
+    bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_REDIRECT},
     helpers::generated::{
-        bpf_csum_diff, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_store_bytes,
-        bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
+        bpf_csum_diff, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_redirect, bpf_skb_load_bytes,
+        bpf_skb_store_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
     },
     programs::{TcContext, XdpContext},
 };
-use wgha_common::wire::checksum::Sum;
+use wgha_common::wire::{bfd, checksum::Sum, udp};
+
+/// Bytes of a datagram with a control packet.
+pub const DATAGRAM_LEN: usize = udp::HEADER_LEN + bfd::LEN;
 
 /// The most bytes that are summed: the payload of an IPv4 packet of 1500 bytes.
 const MAX_SUMMED: usize = 1480;
@@ -52,6 +55,22 @@ pub trait Packet {
     /// How many packets this is on the wire, and how many bytes of payload each but the last has, where
     /// it is several in one.
     fn segments(&self) -> (u64, Option<usize>);
+
+    /// Writes `bytes` at `at`, if the frame holds so many.
+    fn store<const N: usize>(&self, at: usize, bytes: &[u8; N]) -> Option<()>;
+
+    /// Writes a datagram over the one at `at`, and has its checksum right when it leaves. `header` has that of the old one.
+    /// `N` bytes at `addresses_at` are its two addresses, which are the old one's.
+    fn store_datagram<const N: usize>(
+        &self,
+        at: usize,
+        header: udp::Header,
+        payload: &[u8; bfd::LEN],
+        addresses_at: usize,
+    ) -> Option<()>;
+
+    /// Sends it out where it came in, if the verdict says so too.
+    fn send_back(&self) -> Option<()>;
 
     /// The sum over the `len` bytes at `at`, a multiple of four, if the frame holds them.
     #[inline(always)]
@@ -130,6 +149,15 @@ fn advance<const AT: usize>(start: usize) -> usize {
     }
 }
 
+/// Header and payload in one piece.
+#[inline(always)]
+fn datagram(header: udp::Header, payload: &[u8; bfd::LEN]) -> [u8; DATAGRAM_LEN] {
+    let mut datagram = [0; DATAGRAM_LEN];
+    datagram[..udp::HEADER_LEN].copy_from_slice(&header.bytes());
+    datagram[udp::HEADER_LEN..].copy_from_slice(payload);
+    datagram
+}
+
 /// A frame as XDP has it.
 pub struct Frame<'a> {
     ctx: &'a XdpContext,
@@ -170,6 +198,35 @@ impl Packet for Frame<'_> {
     fn segments(&self) -> (u64, Option<usize>) {
         (1, None)
     }
+
+    #[inline(always)]
+    fn store<const N: usize>(&self, at: usize, bytes: &[u8; N]) -> Option<()> {
+        let from = bytes.as_ptr().cast_mut().cast();
+        // SAFETY: the helper checks the range in the frame and reads exactly `bytes`.
+        let error = unsafe { bpf_xdp_store_bytes(self.ctx.ctx, at as u32, from, N as u32) };
+        (error == 0).then_some(())
+    }
+
+    /// The whole sum is computed: the one that is there may have been left to the device, and is none then.
+    #[inline(always)]
+    fn store_datagram<const N: usize>(
+        &self,
+        at: usize,
+        header: udp::Header,
+        payload: &[u8; bfd::LEN],
+        addresses_at: usize,
+    ) -> Option<()> {
+        let mut bytes = datagram(udp::Header { checksum: 0, ..header }, payload);
+        let sum = add(add(0, &bytes)?, &self.load::<N>(addresses_at)?)?;
+        let checksum = udp::checksum(Sum::of_kernel(sum), header.len);
+        bytes[udp::CHECKSUM_OFFSET..udp::HEADER_LEN].copy_from_slice(&checksum.to_be_bytes());
+        self.store(at, &bytes)
+    }
+
+    #[inline(always)]
+    fn send_back(&self) -> Option<()> {
+        Some(())
+    }
 }
 
 /// A socket buffer as TC has it.
@@ -184,15 +241,6 @@ impl<'a> Skb<'a> {
         Self { ctx }
     }
 
-    /// Writes `bytes` at `at`.
-    #[inline(always)]
-    pub fn store<const N: usize>(&self, at: usize, bytes: &[u8; N]) -> Option<()> {
-        // SAFETY: the helper checks the range in the packet and reads exactly `bytes`.
-        let error =
-            unsafe { bpf_skb_store_bytes(self.ctx.skb.skb, at as u32, bytes.as_ptr().cast(), N as u32, 0) };
-        (error == 0).then_some(())
-    }
-
     /// Mends an IPv4 header checksum at `at` after `old` became `new`.
     #[inline(always)]
     pub fn mend_ipv4_checksum(&self, at: usize, old: [u8; 4], new: [u8; 4]) -> Option<()> {
@@ -203,11 +251,17 @@ impl<'a> Skb<'a> {
         (error == 0).then_some(())
     }
 
-    /// Mends a UDP checksum at `at` after `old` became `new` in the pseudo-header. One of 0 says that there is none and stays.
+    /// Mends a UDP checksum at `at` after `old` became `new` in the pseudo-header.
     #[inline(always)]
     pub fn mend_udp_checksum<const N: usize>(&self, at: usize, old: &[u8; N], new: &[u8; N]) -> Option<()> {
+        self.mend_udp(at, old, new, BPF_F_PSEUDO_HDR)
+    }
+
+    /// Mends a UDP checksum at `at` after `old` became `new`. One of 0 says that there is none and stays.
+    #[inline(always)]
+    fn mend_udp<const N: usize>(&self, at: usize, old: &[u8; N], new: &[u8; N], what: u32) -> Option<()> {
         // A size of 0 means that the difference is given in one piece (kernel: bpf_l4_csum_replace).
-        let flags = u64::from(BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0);
+        let flags = u64::from(what | BPF_F_MARK_MANGLED_0);
         // SAFETY: the helper reads exactly the two arrays, whose length is a multiple of four.
         let difference = unsafe {
             bpf_csum_diff(
@@ -256,5 +310,37 @@ impl Packet for Skb<'_> {
         // SAFETY: as above.
         let (count, size) = unsafe { ((*self.ctx.skb.skb).gso_segs, (*self.ctx.skb.skb).gso_size) };
         if size == 0 { (1, None) } else { (u64::from(count.max(1)), Some(size as usize)) }
+    }
+
+    #[inline(always)]
+    fn store<const N: usize>(&self, at: usize, bytes: &[u8; N]) -> Option<()> {
+        // SAFETY: the helper checks the range in the packet and reads exactly `bytes`.
+        let error =
+            unsafe { bpf_skb_store_bytes(self.ctx.skb.skb, at as u32, bytes.as_ptr().cast(), N as u32, 0) };
+        (error == 0).then_some(())
+    }
+
+    /// The sum is mended, or left to the device if it was: the kernel knows. Ports and addresses may have been swapped,
+    /// which changes no sum.
+    #[inline(always)]
+    fn store_datagram<const N: usize>(
+        &self,
+        at: usize,
+        header: udp::Header,
+        payload: &[u8; bfd::LEN],
+        _: usize,
+    ) -> Option<()> {
+        let old = self.load::<{ bfd::LEN }>(at + udp::HEADER_LEN)?;
+        self.store(at, &datagram(header, payload))?;
+        self.mend_udp(at + udp::CHECKSUM_OFFSET, &old, payload, 0)
+    }
+
+    #[inline(always)]
+    fn send_back(&self) -> Option<()> {
+        // SAFETY: the context lives as long as the program runs, and the verifier checks the access.
+        let interface = unsafe { (*self.ctx.skb.skb).ifindex };
+        // SAFETY: the helper notes where the packet goes, and touches nothing else.
+        let action = unsafe { bpf_redirect(interface, 0) };
+        (action == c_long::from(TC_ACT_REDIRECT)).then_some(())
     }
 }

@@ -1,9 +1,12 @@
 //! From what was found to what is done about it. Plain Rust: the tables are tested on the host.
 
-use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
+use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use wgha_common::{
-    abi::{AdvertSeen, Counter, EventKind, RING_PAUSE_NANOS, Rung},
-    wire::vrrp::HeaderError,
+    abi::{AdvertSeen, Answer, Counter, EventKind, RING_PAUSE_NANOS, Rung, SHORT_RING_PAUSE_NANOS},
+    wire::{
+        bfd::{Fault, State},
+        vrrp::HeaderError,
+    },
 };
 
 /// What becomes of a packet.
@@ -15,6 +18,8 @@ pub enum Verdict {
     Count(Counter),
     /// It is dropped and counted: nothing is dropped without a reason that can be read.
     Drop(Counter),
+    /// It has become an answer, leaves where it came in, and is counted.
+    Transmit(Counter),
 }
 
 impl Verdict {
@@ -23,7 +28,7 @@ impl Verdict {
     pub const fn counter(self) -> Option<Counter> {
         match self {
             Self::Pass => None,
-            Self::Count(counter) | Self::Drop(counter) => Some(counter),
+            Self::Count(counter) | Self::Drop(counter) | Self::Transmit(counter) => Some(counter),
         }
     }
 
@@ -33,6 +38,7 @@ impl Verdict {
         match self {
             Self::Pass | Self::Count(_) => xdp_action::XDP_PASS,
             Self::Drop(_) => xdp_action::XDP_DROP,
+            Self::Transmit(_) => xdp_action::XDP_TX,
         }
     }
 
@@ -42,6 +48,7 @@ impl Verdict {
         match self {
             Self::Pass | Self::Count(_) => TC_ACT_UNSPEC,
             Self::Drop(_) => TC_ACT_SHOT,
+            Self::Transmit(_) => TC_ACT_REDIRECT,
         }
     }
 }
@@ -56,6 +63,29 @@ pub const fn header_fault(error: HeaderError) -> Counter {
         HeaderError::NoAddress => Counter::AdvertNoAddress,
         HeaderError::Interval => Counter::AdvertBadInterval,
     }
+}
+
+/// How a bad control packet is counted: all alike, a peer's are never bad.
+#[inline(always)]
+pub const fn bfd_fault(_: Fault) -> Counter {
+    Counter::ProbeMalformed
+}
+
+/// What becomes of a probe or an answer, by how it is counted. Those of strangers pass: there may be another
+/// implementation on this host.
+#[inline(always)]
+pub const fn of_probe(counter: Counter) -> Verdict {
+    match counter {
+        Counter::ProbeAnsweredUp | Counter::ProbeAnsweredAdminDown => Verdict::Transmit(counter),
+        Counter::ProbeBadPeer | Counter::Unparsed => Verdict::Count(counter),
+        _ => Verdict::Drop(counter),
+    }
+}
+
+/// Whether an answer with `state` is the first that says that its sender does not serve, after `before`.
+#[inline(always)]
+pub const fn goes_down(before: &Answer, state: u8) -> bool {
+    state != State::Up as u8 && (before.answers == 0 || before.state == State::Up as u8)
 }
 
 /// What an advert changes in what is known of its router (`before`; all zeros: nothing), if it changes anything.
@@ -76,8 +106,12 @@ pub const fn change(before: &AdvertSeen, priority: u8, interval: u16) -> Option<
 /// Whether an event of this kind may wake the daemon at `now`. Only those that a stranger can repeat at will must pause.
 #[inline(always)]
 pub const fn may_ring(kind: EventKind, last: &Rung, now: u64) -> bool {
-    let pauses = matches!(kind, EventKind::Rival | EventKind::Malformed);
-    !pauses || last.at == 0 || now.saturating_sub(last.at) >= RING_PAUSE_NANOS
+    let pause = match kind {
+        EventKind::Rival | EventKind::Malformed => RING_PAUSE_NANOS,
+        EventKind::NewSource | EventKind::NeighbourAnswered => SHORT_RING_PAUSE_NANOS,
+        _ => return true,
+    };
+    last.at == 0 || now.saturating_sub(last.at) >= pause
 }
 
 #[cfg(test)]
@@ -91,6 +125,7 @@ mod tests {
             (Verdict::Pass, 2, -1, None),
             (Verdict::Count(counter), 2, -1, Some(counter)),
             (Verdict::Drop(counter), 1, 2, Some(counter)),
+            (Verdict::Transmit(counter), 3, 7, Some(counter)),
         ] {
             assert_eq!((verdict.xdp(), verdict.tc(), verdict.counter()), (xdp, tc, counted), "{verdict:?}");
         }
@@ -116,13 +151,44 @@ mod tests {
     }
 
     #[test]
+    fn only_peers_are_answered_and_only_strangers_pass() {
+        for counter in Counter::ALL.iter().copied() {
+            let wanted = match counter {
+                Counter::ProbeAnsweredUp | Counter::ProbeAnsweredAdminDown => Verdict::Transmit(counter),
+                Counter::ProbeBadPeer | Counter::Unparsed => Verdict::Count(counter),
+                _ => Verdict::Drop(counter),
+            };
+            assert_eq!(of_probe(counter), wanted);
+        }
+    }
+
+    #[test]
+    fn only_the_first_answer_that_says_so_goes_down() {
+        let (up, down) = (State::Up as u8, State::AdminDown as u8);
+        let after = |state| Answer { answers: 1, state, ..Answer::default() };
+        for (before, state, wanted) in [
+            (Answer::default(), up, false),
+            (Answer::default(), down, true),
+            (after(up), up, false),
+            (after(up), down, true),
+            (after(down), down, false),
+            (after(down), up, false),
+        ] {
+            assert_eq!(goes_down(&before, state), wanted, "{before:?} then {state}");
+        }
+    }
+
+    #[test]
     fn floods_pause_and_changes_do_not() {
         let last = Rung { at: 1000, suppressed: 0 };
-        let soon = 1000 + RING_PAUSE_NANOS - 1;
         for kind in EventKind::ALL {
-            let pauses = matches!(kind, EventKind::Rival | EventKind::Malformed);
-            assert_eq!(may_ring(kind, &last, soon), !pauses, "{}", kind.name());
-            assert!(may_ring(kind, &last, soon + 1), "{}", kind.name());
+            let pause = match kind {
+                EventKind::Rival | EventKind::Malformed => 100_000_000,
+                EventKind::NewSource | EventKind::NeighbourAnswered => 1_000_000,
+                _ => 0,
+            };
+            assert_eq!(may_ring(kind, &last, 1000 + pause.max(1) - 1), pause == 0, "{}", kind.name());
+            assert!(may_ring(kind, &last, 1000 + pause), "{}", kind.name());
             assert!(may_ring(kind, &Rung::default(), 1), "{}: the first", kind.name());
         }
     }

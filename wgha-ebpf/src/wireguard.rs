@@ -1,21 +1,26 @@
 //! WireGuard, from outside: the UDP header, the message type, the length.
 
 use wgha_common::{
-    abi::Direction,
+    Address,
+    abi::{Direction, Event, EventKind, SOURCE_WAYS, traffic_index},
     wire::{
         udp,
-        wireguard::{MessageType, TYPE_LEN},
+        wireguard::{self, MessageType, TYPE_LEN},
     },
 };
 
 use crate::{
     chain::{Carried, Part},
+    clock::Clock,
     maps,
     packet::Packet,
+    report,
 };
 
 /// Bytes of the UDP header and the message's type: read together, they are where nearly every packet has them.
 const BEGINNING: usize = udp::HEADER_LEN + TYPE_LEN;
+/// The same with the receiver's index.
+const RECEIVER_END: usize = udp::HEADER_LEN + wireguard::RECEIVER_OFFSET + 4;
 
 /// The UDP header.
 #[inline(always)]
@@ -23,12 +28,80 @@ pub fn header<P: Packet>(packet: &P, carried: &Carried) -> Option<udp::Header> {
     carried.load(packet).map(|bytes| udp::Header::parse(&bytes))
 }
 
-/// Counts a packet that passes.
+/// Counts a packet that passes under the lease of this epoch. Says what it is.
 #[inline(always)]
-pub fn count<P: Packet>(packet: &P, carried: &Carried, udp: &udp::Header, direction: Direction) {
+pub fn count<P: Packet>(
+    packet: &P,
+    carried: &Carried,
+    udp: &udp::Header,
+    direction: Direction,
+    epoch: u64,
+) -> MessageType {
     let (packets, segment) = packet.segments();
     let message = message(packet, carried, udp, segment);
-    maps::count_traffic(direction, message, packets, carried.frame_len() as u64);
+    maps::count_traffic(traffic_index(direction, message), packets, carried.frame_len() as u64, epoch);
+    message
+}
+
+/// Rings when a message comes from where its session has not been, or may begin a session.
+#[inline(always)]
+pub fn watch<P: Packet>(packet: &P, carried: &Carried, udp: &udp::Header, message: MessageType) {
+    let Some(source) = carried.source(packet) else {
+        return;
+    };
+    match message {
+        MessageType::Initiation | MessageType::Response => drop(tell(&{ source }, udp.source)),
+        MessageType::Transport => {
+            if let Some(beginning) = carried.load(packet) {
+                watch_session(&beginning, source, udp.source);
+            }
+        }
+        MessageType::Cookie | MessageType::Malformed => {}
+    }
+}
+
+/// A tag is a session and a source in one: a client that goes to and fro between two addresses rings each time.
+#[inline(always)]
+fn watch_session(beginning: &[u8; RECEIVER_END], source: Address, port: u16) {
+    let [.., a, b, c, d] = *beginning;
+    let session = u32::from_le_bytes([a, b, c, d]);
+    let tag = u64::from(session) << 32 | u64::from(digest(&source, port));
+    if let Some(set) = maps::sources(session)
+        && !set.contains(&tag)
+        && tell(&{ source }, port)
+    {
+        note(set, tag);
+    }
+}
+
+/// A session has one tag; a new one takes the place of the oldest.
+///
+/// It is noted only when it has rung. So a flood forgets no more sessions than the ring's pause lets through, and who
+/// could not ring tries again with the next packet.
+#[inline(always)]
+fn note(set: &mut [u64; SOURCE_WAYS], tag: u64) {
+    match set.iter_mut().find(|known| **known >> 32 == tag >> 32) {
+        Some(known) => *known = tag,
+        None => *set = [tag, set[0], set[1], set[2]],
+    }
+}
+
+/// A source in 32 bits. That it looks like the one before, once in 2^32 times, costs a change that is not noticed.
+#[inline(always)]
+fn digest(source: &Address, port: u16) -> u32 {
+    let number = source.number();
+    let sum = (number as u64)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .wrapping_add(((number >> 64) as u64).wrapping_mul(0xc2b2_ae3d_27d4_eb4f))
+        .wrapping_add(u64::from(port).wrapping_mul(0x1656_67b1_9e37_79f9));
+    (sum >> 32) as u32
+}
+
+/// Rings for a source. Says whether it rang.
+#[inline(never)]
+fn tell(source: &Address, port: u16) -> bool {
+    let at = Clock::Exact.now();
+    report::ring(EventKind::NewSource, &Event { at, source: *source, port, ..Event::default() })
 }
 
 /// Of several messages in one buffer the first one's: they are of one kind and length, but for the last.

@@ -1,5 +1,6 @@
-//! Everything a person types: `cargo xtask build-ebpf`, `test`, `lint`, `demo`.
+//! Everything a person types: `cargo xtask build-ebpf`, `test`, `lint`, `demo`, `bench`.
 
+mod bench;
 mod build_ebpf;
 mod demo;
 mod elf;
@@ -7,6 +8,8 @@ mod install;
 mod libtest;
 mod lint;
 mod run;
+#[path = "bench/scale/mod.rs"]
+mod scale;
 mod stages;
 mod test;
 mod toolchain;
@@ -34,6 +37,10 @@ enum Task {
     Lint,
     /// Show a failover, end to end, in network namespaces
     Demo(demo::Args),
+    /// Measure failovers and costs, beside what can be built without wgha
+    Bench(bench::Args),
+    #[command(hide = true)]
+    Scale(scale::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,5 +59,7 @@ fn carry_out(task: Task) -> Result<()> {
         Task::Test(args) => test::run(args),
         Task::Lint => lint::run(),
         Task::Demo(args) => demo::run(args),
+        Task::Bench(args) => bench::run(args),
+        Task::Scale(args) => scale::run(&args),
     }
 }

@@ -1,15 +1,16 @@
 //! Frames that are cut short at every length: never misread, never dropped for what they do not hold.
 
-use wgha_common::abi::{Counter as C, Direction, EventKind};
+use wgha_common::abi::{Answer, Counter as C, Direction, EventKind};
 use wgha_tests::{
     may_run,
     packets::{DESTINATION_OPTIONS, HOP_BY_HOP, ICMPV6, Ip, VLAN, arp, extension, icmpv6, tagged},
 };
 
 use crate::{
-    kernel::{Hook, Kernel},
-    net::Net,
+    kernel::{Hook, Kernel, Then},
+    net::{Net, PROBE},
     row::Held,
+    sbfd::{self, Control, UP},
 };
 
 /// The shortest frame that the kernel runs: for TC the IP header that its EtherType promises must be whole.
@@ -58,6 +59,8 @@ fn wholes(net: &Net) -> Vec<Whole> {
         } else {
             add("NS", hook, nd.frame(&icmpv6(135, 0, net.vip, &nd)), 14 + 40 + 24);
         }
+        add("question", hook, sbfd::asked(net, &Control::question()), 14 + ip_len + 8);
+        add("answer", hook, sbfd::told(net, &Control::told(PROBE, UP)), 14 + ip_len + 8);
         let later = ip.clone().fragmented(9, true);
         let fragment_header = if net.is_v4() { 0 } else { 8 };
         add("later fragment", hook, later.frame(&[0; 64]), 14 + ip_len + fragment_header);
@@ -99,11 +102,13 @@ fn check(kernel: &mut Kernel, net: &Net, whole: &Whole, len: usize, held: Held) 
         whole.frame.len()
     );
     kernel.reset(net.uplink(), &net.vips(), net.stamp());
+    kernel.set_sbfd(net.sbfd(), &net.peers());
     held.set(kernel);
     let before = kernel.revoked();
     let ran = kernel.run(whole.hook, &whole.frame[..len]);
     let counters: Vec<_> = kernel.counters().into_iter().map(|(counter, _)| counter).collect();
-    if ran.dropped {
+    assert_ne!(ran.then, Then::Returns, "{at}");
+    if ran.then == Then::Drops {
         assert!(len >= whole.known_from, "{at}: dropped");
         assert_eq!(counters.len(), 1, "{at}: {counters:?}");
     } else if len < whole.known_from {
@@ -112,6 +117,7 @@ fn check(kernel: &mut Kernel, net: &Net, whole: &Whole, len: usize, held: Held) 
     assert!(!counters.iter().any(|c| matches!(c, C::AdvertValid | C::AdvertSent)), "{at}: {counters:?}");
     assert!(kernel.events().iter().all(|event| event.kind == EventKind::Malformed as u32), "{at}: events");
     assert!(kernel.routers().is_empty(), "{at}: routers");
+    assert!(kernel.answers().iter().all(|answer| *answer == Answer::default()), "{at}: answers");
     assert_eq!(kernel.revoked(), before, "{at}: the lease");
     for (direction, message, traffic) in kernel.traffic() {
         assert_eq!(message.name(), "malformed", "{at}: {direction:?}");

@@ -33,7 +33,7 @@ pub fn wireguard_rows(net: &Net) -> Vec<Row> {
         .iter()
         .map(|(what, message_type, len, counted)| {
             let packet = net.wireguard_in(*message_type, *len).frame(&net.inbound());
-            row(format!("WireGuard, {what}"), packet).held(Held::Active).traffic(*counted)
+            row(format!("WireGuard, {what}"), packet).held(Held::Active).arrives(*counted)
         })
         .collect();
     for held in [Held::Nothing, Held::Backup, Held::Claiming, Held::Revoked, Held::Ended] {
@@ -62,7 +62,7 @@ fn lapsing(net: &Net, message: &[u8]) -> Vec<Row> {
             .held(Held::Lapsed)
             .after(message())
             .after(Before::Lease(Held::NextEpoch))
-            .traffic(M::Transport),
+            .arrives(M::Transport),
         fenced("WireGuard, next after a higher advert")
             .held(Held::Active)
             .after(Before::Packet(net.heard(net.low, 255))),
@@ -74,11 +74,11 @@ fn lapsing(net: &Net, message: &[u8]) -> Vec<Row> {
             .held(Held::Active)
             .after(Before::Packet(net.heard(net.low, 255)))
             .after(Before::Lease(Held::NextEpoch))
-            .traffic(M::Transport),
+            .arrives(M::Transport),
         row("WireGuard, after a lower advert", net.wireguard_in(4, 64).frame(&net.inbound()))
             .held(Held::Active)
             .after(Before::Packet(net.heard(net.high, 1)))
-            .traffic(M::Transport),
+            .arrives(M::Transport),
     ]
 }
 
@@ -91,15 +91,15 @@ fn odd_datagrams(net: &Net, message: &[u8]) -> Vec<Row> {
     let first = ip.clone().fragmented(0, true).frame(&datagram.bytes(&ip)[..40]);
     let lies = |len| Datagram { len: Some(len), ..datagram.clone() }.frame(&ip);
     vec![
-        active("WireGuard, UDP length too large", lies(73)).traffic(M::Malformed),
-        active("WireGuard, UDP length below its header", lies(7)).traffic(M::Malformed),
-        active("WireGuard, frame cut short", message[..message.len() - 1].to_vec()).traffic(M::Malformed),
-        active("WireGuard, padded", padded(&net.wireguard_in(4, 32).frame(&ip), 120)).traffic(M::Transport),
+        active("WireGuard, UDP length too large", lies(73)).arrives(M::Malformed),
+        active("WireGuard, UDP length below its header", lies(7)).arrives(M::Malformed),
+        active("WireGuard, frame cut short", message[..message.len() - 1].to_vec()).arrives(M::Malformed),
+        active("WireGuard, padded", padded(&net.wireguard_in(4, 32).frame(&ip), 120)).arrives(M::Transport),
         active("WireGuard, no UDP checksum", Datagram { summed: false, ..datagram.clone() }.frame(&ip))
-            .traffic(M::Transport),
-        active("WireGuard, first fragment", first.clone()).traffic(M::Transport),
+            .arrives(M::Transport),
+        active("WireGuard, first fragment", first.clone()).arrives(M::Transport),
         fenced("WireGuard, first fragment", first),
-        active("WireGuard, priority tag", tagged(message, VLAN, 0)).traffic(M::Transport),
+        active("WireGuard, priority tag", tagged(message, VLAN, 0)).arrives(M::Transport),
         fenced("WireGuard, priority tag", tagged(message, VLAN, 0)),
         fenced("WireGuard, two priority tags", tagged(&tagged(message, VLAN, 0), VLAN, 0)),
         fenced(
@@ -216,7 +216,7 @@ pub fn ipv6_chains(net: &Net) -> Vec<Row> {
         fenced("WireGuard, behind six extension headers", with_extensions(&ip, 6)),
         row("WireGuard, behind six extension headers", with_extensions(&ip, 6).frame(&bytes))
             .held(Held::Active)
-            .traffic(M::Transport),
+            .arrives(M::Transport),
         row("seven extension headers", with_extensions(&ip, 7).frame(&bytes)).counts(C::Unparsed),
         row("extension header longer than the packet", too_long(200).frame(&bytes)).counts(C::Unparsed),
         row("extension header cut short", padded(&behind(HOP_BY_HOP).frame(&[17, 0, 1]), 120))
@@ -250,7 +250,7 @@ pub fn ipv4_chains(net: &Net) -> Vec<Row> {
         fenced("WireGuard, behind the most options", options(40)),
         row("WireGuard, behind the most options", options(40).frame(&bytes))
             .held(Held::Active)
-            .traffic(M::Transport),
+            .arrives(M::Transport),
         row("header length below 20", version_ihl(0x44)).counts(C::Unparsed),
         row("version 6 in an IPv4 frame", version_ihl(0x65)).counts(C::Unparsed),
         row("total length below the header's", Ip { len: Some(19), ..ip.clone() }.frame(&bytes))

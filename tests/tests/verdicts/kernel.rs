@@ -1,6 +1,6 @@
 //! The kernel half, loaded but attached to nothing: packets go through it by BPF_PROG_TEST_RUN.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -10,8 +10,8 @@ use aya::{
 use wgha_common::{
     Address,
     abi::{
-        AdvertSeen, AdvertStamp, Counter, Direction, Event, EventKind, Lease, Revoked, Rung, Traffic,
-        UplinkConfig, traffic_index,
+        AdvertSeen, AdvertStamp, Answer, Counter, Direction, Event, EventKind, Lease, MAX_PEERS, Outstanding,
+        Revoked, Rung, SOURCE_SETS, SOURCE_WAYS, Sbfd, Traffic, UplinkConfig, traffic_index,
     },
     wire::wireguard::MessageType,
 };
@@ -35,12 +35,39 @@ impl Hook {
 }
 
 /// What became of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    Passes,
+    Drops,
+    /// It leaves where it came in.
+    Returns,
+}
+
+impl Hook {
+    fn then(self, action: u32) -> Option<Then> {
+        let (passes, drops, returns) = match self {
+            Self::Xdp => (2, 1, 3),
+            Self::Ingress | Self::Egress => (u32::MAX, 2, 7),
+        };
+        match action {
+            a if a == passes => Some(Then::Passes),
+            a if a == drops => Some(Then::Drops),
+            a if a == returns => Some(Then::Returns),
+            _ => None,
+        }
+    }
+}
+
+/// What came out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ran {
-    pub dropped: bool,
+    pub then: Then,
     pub out: Vec<u8>,
     pub nanos_each: u128,
 }
+
+/// The receiver's index in every message, and its set in `SOURCES` that of every other one in a row.
+pub const SESSION: u32 = 0xa5a5_a5a5;
 
 pub struct Kernel {
     ebpf: Ebpf,
@@ -50,6 +77,11 @@ pub struct Kernel {
     advert: Array<MapData, AdvertStamp>,
     revoked: Array<MapData, Revoked>,
     routers: HashMap<MapData, Address, AdvertSeen>,
+    sbfd: Array<MapData, Sbfd>,
+    peers: HashMap<MapData, Address, u32>,
+    probes: Array<MapData, Outstanding>,
+    answers: Array<MapData, Answer>,
+    sources: Array<MapData, [u64; SOURCE_WAYS]>,
     events: RingBuf<MapData>,
     rung: Array<MapData, Rung>,
     counters: PerCpuArray<MapData, u64>,
@@ -87,6 +119,11 @@ impl Kernel {
             advert: take!(ebpf, "ADVERT"),
             revoked: take!(ebpf, "REVOKED"),
             routers: take!(ebpf, "ROUTERS"),
+            sbfd: take!(ebpf, "SBFD"),
+            peers: take!(ebpf, "PEERS"),
+            probes: take!(ebpf, "PROBES"),
+            answers: take!(ebpf, "ANSWERS"),
+            sources: take!(ebpf, "SOURCES"),
             events: take!(ebpf, "EVENTS"),
             rung: take!(ebpf, "RUNG"),
             counters: take!(ebpf, "COUNTERS"),
@@ -122,7 +159,33 @@ impl Kernel {
         for router in self.routers().into_keys() {
             self.routers.remove(&router).unwrap();
         }
+        self.set_sbfd(Sbfd::default(), &[]);
+        // The other sets are nobody's: no row has a session there.
+        self.sources.set(SESSION & (SOURCE_SETS - 1), [0; SOURCE_WAYS], 0).unwrap();
+        for peer in 0..MAX_PEERS {
+            self.answers.set(peer, Answer::default(), 0).unwrap();
+        }
         self.forget();
+    }
+
+    /// What the reflector and the initiator go by; each peer has a number, and probes under way.
+    pub fn set_sbfd(&mut self, sbfd: Sbfd, peers: &[(Address, u32, Outstanding)]) {
+        self.sbfd.set(0, sbfd, 0).unwrap();
+        for peer in self.peers.keys().collect::<Result<Vec<_>, _>>().unwrap() {
+            self.peers.remove(&peer).unwrap();
+        }
+        for peer in 0..MAX_PEERS {
+            self.probes.set(peer, Outstanding::default(), 0).unwrap();
+        }
+        for (address, peer, outstanding) in peers {
+            self.peers.insert(address, peer, 0).unwrap();
+            self.probes.set(*peer, outstanding, 0).unwrap();
+        }
+    }
+
+    /// The answers of every peer.
+    pub fn answers(&self) -> Vec<Answer> {
+        (0..MAX_PEERS).map(|peer| self.answers.get(&peer, 0).unwrap()).collect()
     }
 
     /// Zeroes what is counted and drains the ring.
@@ -141,6 +204,10 @@ impl Kernel {
 
     pub fn set_lease(&mut self, lease: Lease) {
         self.lease.set(0, lease, 0).unwrap();
+    }
+
+    pub fn lease(&self) -> Lease {
+        self.lease.get(&0, 0).unwrap()
     }
 
     pub fn set_rung(&mut self, kind: EventKind, rung: Rung) {
@@ -179,9 +246,9 @@ impl Kernel {
         for direction in Direction::ALL {
             for message in MessageType::ALL {
                 let values = self.traffic.get(&traffic_index(direction, message), 0).unwrap();
-                let (packets, bytes) = values.iter().fold((0, 0), |(p, b), t| (p + t.packets, b + t.bytes));
-                if packets != 0 {
-                    seen.push((direction, message, Traffic { packets, bytes, ..Traffic::default() }));
+                let sum = values.iter().fold(Traffic::default(), |sum, cpu| together(&sum, cpu));
+                if sum.packets != 0 {
+                    seen.push((direction, message, sum));
                 }
             }
         }
@@ -198,10 +265,13 @@ impl Kernel {
         events
     }
 
-    /// Gives a TC program a name in a bpffs.
+    /// Gives a program a name in a bpffs.
     pub fn pin(&mut self, hook: Hook, path: &std::path::Path) {
         let program = self.ebpf.program_mut(hook.program()).unwrap();
-        <&mut SchedClassifier>::try_from(program).unwrap().pin(path).unwrap();
+        match hook {
+            Hook::Xdp => <&mut Xdp>::try_from(program).unwrap().pin(path).unwrap(),
+            _ => <&mut SchedClassifier>::try_from(program).unwrap().pin(path).unwrap(),
+        }
     }
 
     pub fn run(&self, hook: Hook, frame: &[u8]) -> Ran {
@@ -217,16 +287,27 @@ impl Kernel {
         options.ctx_in = context;
         options.repeat = repeat;
         let program = self.ebpf.program(hook.program()).unwrap();
-        let (result, drops) = match hook {
-            Hook::Xdp => (<&Xdp>::try_from(program).unwrap().test_run(options), [1, 2]),
-            _ => (<&SchedClassifier>::try_from(program).unwrap().test_run(options), [2, u32::MAX]),
+        let result = match hook {
+            Hook::Xdp => <&Xdp>::try_from(program).unwrap().test_run(options),
+            _ => <&SchedClassifier>::try_from(program).unwrap().test_run(options),
         };
         let result = result.unwrap_or_else(|e| panic!("{hook:?}: {e:?}"));
         out.truncate(result.data_size_out as usize);
-        let dropped = result.return_value == drops[0];
-        assert!(dropped || result.return_value == drops[1], "{hook:?} returned {}", result.return_value);
-        Ran { dropped, out, nanos_each: result.duration.as_nanos() }
+        let then = hook.then(result.return_value);
+        let then = then.unwrap_or_else(|| panic!("{hook:?} returned {}", result.return_value));
+        Ran { then, out, nanos_each: result.duration.as_nanos() }
     }
+}
+
+/// Of two CPUs: the first packet of the newer epoch counts.
+fn together(a: &Traffic, b: &Traffic) -> Traffic {
+    let (packets, bytes) = (a.packets + b.packets, a.bytes + b.bytes);
+    let (epoch, first) = match a.epoch.cmp(&b.epoch) {
+        Ordering::Less => (b.epoch, b.first),
+        Ordering::Equal => (a.epoch, a.first.min(b.first)),
+        Ordering::Greater => (a.epoch, a.first),
+    };
+    Traffic { packets, bytes, epoch, first }
 }
 
 /// The fields of an [`Event`], at their offsets.
@@ -244,6 +325,7 @@ fn parse_event(record: &[u8]) -> Event {
         interval: u16::from_ne_bytes(*interval),
         priority: rest[0],
         checksum: rest[1],
+        port: u16::from_ne_bytes([rest[2], rest[3]]),
         reserved: 0,
     }
 }

@@ -9,6 +9,7 @@
 mod adverts;
 mod costs;
 mod cut;
+mod evidence;
 mod inbound;
 mod kernel;
 mod loading;
@@ -16,6 +17,7 @@ mod net;
 mod outbound;
 mod records;
 mod row;
+mod sbfd;
 mod segments;
 mod wire;
 
@@ -49,11 +51,21 @@ const TABLE: &[(&str, &[Hook], In, Rows)] = &[
     ("Adverts against our own claim", INGRESS, In::Both, adverts::contested),
     ("Adverts in a flood", INGRESS, In::Both, adverts::paused),
     ("WireGuard in", INGRESS, In::Both, inbound::wireguard_rows),
+    ("Sources of WireGuard", INGRESS, In::Both, evidence::sources),
+    ("Sources that are forgotten", INGRESS, In::Both, evidence::forgotten),
+    ("Neighbours that answer", INGRESS, In::V6, evidence::advertisements),
+    ("Neighbours that answer", INGRESS, In::V4, evidence::replies),
     ("Neighbour discovery in", INGRESS, In::V6, inbound::discovery),
     ("ARP in", INGRESS, In::V4, inbound::address_resolution),
     ("IPv6 header chains", INGRESS, In::V6, inbound::ipv6_chains),
     ("IPv4 header chains", INGRESS, In::V4, inbound::ipv4_chains),
     ("Fragments in", INGRESS, In::Both, inbound::fragments),
+    ("S-BFD questions", INGRESS, In::Both, sbfd::questions),
+    ("S-BFD questions that are wrong", INGRESS, In::Both, sbfd::wrong_questions),
+    ("S-BFD questions that are none of our business", INGRESS, In::Both, sbfd::foreign),
+    ("S-BFD checksums", INGRESS, In::Both, sbfd::checksums),
+    ("S-BFD answers", INGRESS, In::Both, sbfd::answers),
+    ("S-BFD answers that are wrong", INGRESS, In::Both, sbfd::wrong_answers),
     ("Our adverts out", EGRESS, In::Both, outbound::adverts),
     ("WireGuard out", EGRESS, In::Both, outbound::wireguard_rows),
     ("WireGuard out of another address", EGRESS, In::Both, outbound::pinned),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use wgha_common::{
     Address, Family,
-    abi::{AdvertStamp, UplinkConfig},
+    abi::{AdvertStamp, Outstanding, Sbfd, UplinkConfig},
 };
 use wgha_tests::packets::{Advert, Datagram, ICMPV6, Ip, UDP, VRRP, icmpv6, wireguard};
 
@@ -18,6 +18,21 @@ pub const INTERVAL: u16 = 10;
 pub const PORT: u16 = 51800;
 /// A client's port.
 pub const CLIENT_PORT: u16 = 40000;
+
+/// The discriminator of our reflector.
+pub const REFLECTOR: u32 = 0x5bfd_0001;
+/// The port of our initiator.
+pub const PROBE_PORT: u16 = 50_000;
+/// How often our reflector can be asked, microseconds.
+pub const MIN_RX: u32 = 10_000;
+/// A probe that is under way to the peer.
+pub const PROBE: u32 = 0xc0ff_ee01;
+/// A probe that is under way to the other peer.
+pub const PROBE2: u32 = 0xc0ff_ee02;
+/// The number of the peer.
+pub const PEER: u32 = 5;
+/// The number of the other peer.
+pub const PEER2: u32 = 2;
 
 /// Addresses of one family.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +52,10 @@ pub struct Net {
     pub vip2: IpAddr,
     /// Our address that is no VIP.
     pub host: IpAddr,
+    /// The other server: a peer of ours.
+    pub peer: IpAddr,
+    /// A third server: another peer.
+    pub peer2: IpAddr,
     /// Somebody on the other side of the gateway.
     pub client: IpAddr,
 }
@@ -56,6 +75,8 @@ impl Net {
             vip: ip("192.0.2.2", "2001:db8:1::2"),
             vip2: ip("192.0.2.22", "2001:db8:1::22"),
             host: ip("192.0.2.3", "2001:db8:1::3"),
+            peer: ip("192.0.2.4", "2001:db8:1::4"),
+            peer2: ip("192.0.2.5", "2001:db8:1::5"),
             client: ip("198.51.100.9", "2001:db8:9::9"),
         }
     }
@@ -83,6 +104,17 @@ impl Net {
             family: self.family.version(),
             reserved: 0,
         }
+    }
+
+    /// As the daemon would write it.
+    pub fn sbfd(&self) -> Sbfd {
+        Sbfd { discriminator: REFLECTOR, required_min_rx: MIN_RX, port: PROBE_PORT, reserved: [0; 6] }
+    }
+
+    /// As the daemon would write them: with the number and the probes under way.
+    pub fn peers(&self) -> [(Address, u32, Outstanding); 2] {
+        let under_way = |probe| Outstanding { discriminators: [0x11, 0, 0, 0x12, 0, 0, 0, probe] };
+        [(self.peer.into(), PEER, under_way(PROBE)), (self.peer2.into(), PEER2, under_way(PROBE2))]
     }
 
     pub fn vips(&self) -> [Address; 2] {

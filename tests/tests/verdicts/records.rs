@@ -1,8 +1,8 @@
-//! What is told of an advert: the record of its router, and the event.
+//! What is told of an advert: the record of its router, and the event. And of traffic: when its first packet came.
 
 use wgha_common::{
     Address,
-    abi::{AdvertSeen, ChecksumStyle, Counter, Event, EventKind},
+    abi::{AdvertSeen, ChecksumStyle, Counter, Event, EventKind, Traffic},
 };
 use wgha_tests::{
     may_run,
@@ -12,6 +12,7 @@ use wgha_tests::{
 use crate::{
     kernel::{Hook, Kernel, now},
     net::Net,
+    row::{EPOCH, Held},
 };
 
 #[test]
@@ -55,6 +56,43 @@ fn check(kernel: &mut Kernel, net: &Net, style: ChecksumStyle, started: u64) {
         "the other router"
     );
     let (kind, counter) = (EventKind::ChangedRouter as u32, Counter::AdvertValid as u32);
-    let told = Event { at: got.at, kind, counter, source: high, interval, priority, checksum, reserved: 0 };
+    let told =
+        Event { at: got.at, kind, counter, source: high, interval, priority, checksum, ..Event::default() };
     assert_eq!(kernel.events(), [told]);
+}
+
+#[test]
+fn the_first_packet_under_each_lease_is_stamped() {
+    if !may_run() {
+        return;
+    }
+    let mut kernel = Kernel::load();
+    for net in Net::both() {
+        let (data, keepalive) = (net.wireguard_in(4, 64), net.wireguard_in(4, 32));
+        for (hook, frames) in [
+            (Hook::Xdp, [&data, &keepalive].map(|message| message.frame(&net.inbound()))),
+            (Hook::Ingress, [&data, &keepalive].map(|message| message.frame(&net.inbound()))),
+            (Hook::Egress, [64, 32].map(|len| net.wireguard_out(4, len).frame(&net.outbound(net.vip)))),
+        ] {
+            kernel.reset(net.uplink(), &net.vips(), net.stamp());
+            Held::Active.set(&mut kernel);
+            let first = only_traffic(&mut kernel, hook, &frames[0]);
+            assert_eq!((first.packets, first.epoch), (1, EPOCH), "{hook:?}");
+            let again = only_traffic(&mut kernel, hook, &frames[1]);
+            assert_eq!(again.first, first.first, "{hook:?}: the second is not the first");
+            Held::NextEpoch.set(&mut kernel);
+            let started = now();
+            let next = only_traffic(&mut kernel, hook, &frames[1]);
+            assert_eq!(next.epoch, EPOCH + 1, "{hook:?}");
+            assert!((started..=now()).contains(&next.first), "{hook:?}: the first of the next lease");
+        }
+    }
+}
+
+/// Runs on one CPU: each has its own counts.
+fn only_traffic(kernel: &mut Kernel, hook: Hook, frame: &[u8]) -> Traffic {
+    kernel.run(hook, frame);
+    let seen = kernel.traffic();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    seen[0].2
 }

@@ -4,13 +4,16 @@ use std::net::IpAddr;
 
 use wgha_common::{
     Address,
-    abi::{Counter, Direction, EventKind, Lease, RING_PAUSE_NANOS, Revoked, Role, Rung},
+    abi::{
+        AdvertStamp, Answer, Counter, Direction, EventKind, Lease, RING_PAUSE_NANOS, Revoked, Role, Rung,
+        Sbfd, UplinkConfig,
+    },
     wire::wireguard::MessageType,
 };
 
 use crate::{
-    kernel::{Hook, Kernel, now},
-    net::Net,
+    kernel::{Hook, Kernel, Then, now},
+    net::{CLIENT_PORT, Net},
 };
 
 /// The epoch of every lease, unless a step says otherwise.
@@ -78,6 +81,8 @@ pub enum Before {
     Lease(Held),
     /// The ring's pause passes.
     Pause,
+    /// It does not: what has rung has rung just now, however slow this test is.
+    NoPause,
 }
 
 /// Who has ended our lease.
@@ -99,21 +104,25 @@ pub struct Row {
     before: Vec<Before>,
     packet: Vec<u8>,
     configure: Option<fn(&mut Configured)>,
-    dropped: bool,
+    then: Then,
     counted: Vec<Counter>,
     rings: Option<EventKind>,
+    port: u16,
     suppressed: u64,
     traffic: Option<(MessageType, u64)>,
     out: Option<Vec<u8>>,
     ended: Ended,
-    only_xdp: bool,
+    /// What is recorded of an answer: of which peer, to which probe, with which state, and how many it makes.
+    recorded: Option<(u32, u32, u8, u64)>,
+    only: Option<Hook>,
 }
 
 /// What the daemon has configured, for rows that configure something else.
 #[derive(Debug, Clone, Copy)]
 pub struct Configured {
-    pub uplink: wgha_common::abi::UplinkConfig,
-    pub stamp: wgha_common::abi::AdvertStamp,
+    pub uplink: UplinkConfig,
+    pub stamp: AdvertStamp,
+    pub sbfd: Sbfd,
 }
 
 /// A packet that passes without a trace, on a Backup.
@@ -124,14 +133,16 @@ pub fn row(what: impl Into<String>, packet: Vec<u8>) -> Row {
         before: Vec::new(),
         packet,
         configure: None,
-        dropped: false,
+        then: Then::Passes,
         counted: Vec::new(),
         rings: None,
+        port: CLIENT_PORT,
         suppressed: 0,
         traffic: None,
         out: None,
         ended: Ended::No,
-        only_xdp: false,
+        recorded: None,
+        only: None,
     }
 }
 
@@ -153,8 +164,20 @@ impl Row {
 
     /// It is dropped and counted.
     pub fn drops(mut self, counter: Counter) -> Self {
-        self.dropped = true;
+        self.then = Then::Drops;
         self.counts(counter)
+    }
+
+    /// It leaves where it came in, as this, and is counted.
+    pub fn returns(mut self, counter: Counter, out: Vec<u8>) -> Self {
+        self.then = Then::Returns;
+        self.counts(counter).leaves_as(out)
+    }
+
+    /// It is recorded as an answer of this peer to this probe: so many have come.
+    pub const fn records(mut self, peer: u32, probe: u32, state: u8, answers: u64) -> Self {
+        self.recorded = Some((peer, probe, state, answers));
+        self
     }
 
     /// It is counted.
@@ -165,6 +188,12 @@ impl Row {
 
     pub const fn rings(mut self, kind: EventKind) -> Self {
         self.rings = Some(kind);
+        self
+    }
+
+    /// Its UDP source port.
+    pub const fn with_port(mut self, port: u16) -> Self {
+        self.port = port;
         self
     }
 
@@ -180,6 +209,14 @@ impl Row {
         self
     }
 
+    /// It is WireGuard traffic that comes in, of a session and a source that are new.
+    pub const fn arrives(self, message: MessageType) -> Self {
+        match message {
+            MessageType::Cookie | MessageType::Malformed => self.traffic(message),
+            _ => self.traffic(message).rings(EventKind::NewSource),
+        }
+    }
+
     /// It leaves as this.
     pub fn leaves_as(mut self, out: Vec<u8>) -> Self {
         self.out = Some(out);
@@ -192,34 +229,42 @@ impl Row {
     }
 
     /// The kernel puts no such frame into a socket buffer for a test; behind a tag it does.
-    pub const fn only_xdp(mut self) -> Self {
-        self.only_xdp = true;
+    pub const fn only_xdp(self) -> Self {
+        self.only(Hook::Xdp)
+    }
+
+    /// It is run in no other program.
+    pub const fn only(mut self, hook: Hook) -> Self {
+        self.only = Some(hook);
         self
     }
 
     pub fn runs_in(&self, hook: Hook) -> bool {
-        hook == Hook::Xdp || !self.only_xdp
+        self.only.is_none_or(|only| only == hook)
     }
 
     /// Puts it through the kernel half, and panics where something else comes out.
     pub fn run(&self, kernel: &mut Kernel, net: &Net, hook: Hook) {
         let at = format!("{} ({}, {})", self.what, hook.program(), net.family);
-        let mut configured = Configured { uplink: net.uplink(), stamp: net.stamp() };
+        let mut configured = Configured { uplink: net.uplink(), stamp: net.stamp(), sbfd: net.sbfd() };
         if let Some(configure) = self.configure {
             configure(&mut configured);
         }
         kernel.reset(configured.uplink, &net.vips(), configured.stamp);
+        kernel.set_sbfd(configured.sbfd, &net.peers());
         self.held.set(kernel);
         self.before.iter().for_each(|before| prepare(kernel, hook, before));
         kernel.forget();
-        let (revoked, suppressed, started) = (kernel.revoked(), all_suppressed(kernel), now());
+        let (revoked, suppressed) = (kernel.revoked(), all_suppressed(kernel));
+        let (answers, started) = (kernel.answers(), now());
         let ran = kernel.run(hook, &self.packet);
-        assert_eq!(ran.dropped, self.dropped, "{at}: dropped");
+        assert_eq!(ran.then, self.then, "{at}");
         assert_eq!(kernel.counters(), self.wanted_counters(), "{at}: counters");
         assert_eq!(all_suppressed(kernel) - suppressed, self.suppressed, "{at}: suppressed");
         self.check_out(&at, &ran.out);
-        self.check_traffic(&at, kernel, hook);
+        self.check_traffic(&at, kernel, hook, started);
         self.check_event(&at, kernel, started);
+        self.check_answers(&at, answers, &kernel.answers(), started);
         self.check_revoked(&at, revoked, kernel.revoked(), started);
     }
 
@@ -234,11 +279,16 @@ impl Row {
         assert!(out == wanted, "{at}: packet out\n got {out:02x?}\nwant {wanted:02x?}");
     }
 
-    fn check_traffic(&self, at: &str, kernel: &Kernel, hook: Hook) {
+    fn check_traffic(&self, at: &str, kernel: &Kernel, hook: Hook, started: u64) {
         let direction = if hook == Hook::Egress { Direction::Egress } else { Direction::Ingress };
-        let got: Vec<_> = kernel.traffic().into_iter().map(|(d, m, t)| (d, m, t.packets)).collect();
+        let seen = kernel.traffic();
+        let got: Vec<_> = seen.iter().map(|(d, m, t)| (*d, *m, t.packets)).collect();
         let wanted: Vec<_> = self.traffic.iter().map(|(m, packets)| (direction, *m, *packets)).collect();
         assert_eq!(got, wanted, "{at}: traffic");
+        for (.., traffic) in seen {
+            assert_eq!(traffic.epoch, kernel.lease().epoch, "{at}: the traffic's epoch");
+            assert!((started..=now()).contains(&traffic.first), "{at}: when the first came");
+        }
     }
 
     fn check_event(&self, at: &str, kernel: &mut Kernel, started: u64) {
@@ -247,9 +297,21 @@ impl Row {
         assert_eq!(kinds, self.rings.iter().map(|kind| Some(*kind)).collect::<Vec<_>>(), "{at}: events");
         for event in events {
             assert!((started..=now()).contains(&event.at), "{at}: the event's time");
-            assert_eq!(event.counter, self.counted[0] as u32, "{at}: the event's counter");
+            let counter = self.counted.first().map_or(0, |counter| *counter as u32);
+            assert_eq!(event.counter, counter, "{at}: the event's counter");
             assert_eq!(event.source, source_of(&self.packet), "{at}: the event's source");
+            let from_port = event.kind == EventKind::NewSource as u32;
+            assert_eq!(event.port, if from_port { self.port } else { 0 }, "{at}: the event's port");
         }
+    }
+
+    fn check_answers(&self, at: &str, mut wanted: Vec<Answer>, got: &[Answer], started: u64) {
+        if let Some((peer, discriminator, state, answers)) = self.recorded {
+            let when = got[peer as usize].at;
+            assert!((started..=now()).contains(&when), "{at}: the answer's time");
+            wanted[peer as usize] = Answer { at: when, answers, discriminator, state, reserved: [0; 3] };
+        }
+        assert_eq!(got, wanted, "{at}: answers");
     }
 
     fn check_revoked(&self, at: &str, before: Revoked, after: Revoked, started: u64) {
@@ -270,7 +332,11 @@ impl Row {
             self.what,
             seen,
             self.held.name(),
-            if self.dropped { "drop" } else { "pass" },
+            match self.then {
+                Then::Passes => "pass",
+                Then::Drops => "drop",
+                Then::Returns => "back",
+            },
             if counted.is_empty() { "-".to_owned() } else { counted.join(", ") },
             self.rings.map_or(if self.suppressed > 0 { "(paused)" } else { "-" }, EventKind::name),
             self.traffic.map_or("-", |(message, _)| message.name()),
@@ -292,11 +358,17 @@ fn prepare(kernel: &mut Kernel, hook: Hook, before: &Before) {
     match before {
         Before::Packet(packet) => drop(kernel.run(hook, packet)),
         Before::Lease(held) => held.set(kernel),
-        Before::Pause => {
-            for kind in EventKind::ALL {
-                let at = now() - RING_PAUSE_NANOS;
-                kernel.set_rung(kind, Rung { at, ..kernel.rung(kind) });
-            }
+        Before::Pause => ring_at(kernel, now() - RING_PAUSE_NANOS),
+        Before::NoPause => ring_at(kernel, now() + SECOND),
+    }
+}
+
+/// Whatever has rung has rung then.
+fn ring_at(kernel: &mut Kernel, at: u64) {
+    for kind in EventKind::ALL {
+        let rung = kernel.rung(kind);
+        if rung.at != 0 {
+            kernel.set_rung(kind, Rung { at, ..rung });
         }
     }
 }
@@ -305,11 +377,14 @@ fn all_suppressed(kernel: &Kernel) -> u64 {
     EventKind::ALL.iter().map(|kind| kernel.rung(*kind).suppressed).sum()
 }
 
-/// The source in a frame with one IP header behind any tags.
+/// The source in a frame with one IP header, or the sender in one with ARP, behind any tags.
 fn source_of(frame: &[u8]) -> Address {
     let mut at = 12;
     while matches!(frame[at..at + 2], [0x81, 0x00] | [0x88, 0xa8]) {
         at += 4;
+    }
+    if frame[at..at + 2] == [0x08, 0x06] {
+        return Address::v4(frame[at + 16..at + 20].try_into().unwrap());
     }
     match frame[at + 2] >> 4 {
         4 => Address::v4(frame[at + 14..at + 18].try_into().unwrap()),

@@ -1,13 +1,10 @@
 //! Several datagrams in one buffer, as segmentation offload makes them.
 
-use wgha_common::{
-    abi::{Direction, Traffic},
-    wire::wireguard::MessageType,
-};
+use wgha_common::{abi::Direction, wire::wireguard::MessageType};
 use wgha_tests::may_run;
 
 use crate::{
-    kernel::{Hook, Kernel},
+    kernel::{Hook, Kernel, Then},
     net::Net,
     row::Held,
 };
@@ -36,15 +33,13 @@ fn segments_count_each_and_by_their_own_length() {
         ] {
             kernel.reset(net.uplink(), &net.vips(), net.stamp());
             Held::Active.set(&mut kernel);
-            assert!(!kernel.run_with(hook, &frame, Some(&context), 1).dropped);
-            let counted =
-                Traffic { packets: segments.into(), bytes: frame.len() as u64, ..Traffic::default() };
-            assert_eq!(
-                kernel.traffic(),
-                [(direction, MessageType::Initiation, counted)],
-                "{hook:?} {}",
-                net.family
-            );
+            assert_eq!(kernel.run_with(hook, &frame, Some(&context), 1).then, Then::Passes);
+            let [(counted, message, traffic)] = kernel.traffic()[..] else {
+                panic!("{hook:?} {}: {:?}", net.family, kernel.traffic());
+            };
+            assert_eq!((counted, message), (direction, MessageType::Initiation), "{hook:?} {}", net.family);
+            let wanted = (u64::from(segments), frame.len() as u64);
+            assert_eq!((traffic.packets, traffic.bytes), wanted, "{hook:?} {}", net.family);
         }
     }
 }

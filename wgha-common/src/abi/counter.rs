@@ -83,15 +83,16 @@ counters! {
     ProbeAnsweredUp = "probe_answered_up",
     /// A probe of a peer was answered with AdminDown: no lease.
     ProbeAnsweredAdminDown = "probe_answered_admin_down",
-    /// A probe that is not from a configured peer.
+    /// A probe or an answer that is not from a configured peer; passed: it may be for another implementation on this host.
     ProbeBadPeer = "probe_bad_peer",
     /// A probe, or an answer, with a hop limit or TTL other than 255.
     ProbeBadHopLimit = "probe_bad_hop_limit",
     /// A probe to another discriminator than our reflector's.
     ProbeBadDiscriminator = "probe_bad_discriminator",
-    /// Not a BFD control packet of S-BFD: cut short, another version, no D bit, a discriminator of 0, authentication.
+    /// Not a BFD control packet of S-BFD to an address of our own: cut short, another version, a D bit that its sender
+    /// cannot have, a discriminator of 0, authentication; or behind tags or options.
     ProbeMalformed = "probe_malformed",
-    /// An answer to a probe of ours that is under way.
+    /// An answer to a probe of ours that is under way; dropped: it is in `ANSWERS`.
     AnswerHeard = "answer_heard",
     /// An answer to no probe of ours that is under way.
     AnswerUnknown = "answer_unknown",

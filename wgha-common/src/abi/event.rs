@@ -18,9 +18,10 @@ pub enum EventKind {
     Malformed = 5,
     /// A peer that does not serve has answered a probe, for the first time since it did; `source` is the peer.
     AdminDown = 6,
-    /// A WireGuard packet came from where none has come from lately, or a handshake message came; `source` is who sent it.
+    /// Transport data came from elsewhere than its session's last packet, or of a session that none has come of lately; or a
+    /// handshake message came. `source` and `port` say from where. What did not ring for the pause rings with its next packet.
     NewSource = 7,
-    /// A neighbour answered a solicitation from the VIP; `source` is the neighbour.
+    /// A neighbour answered a solicitation or an ARP request from a VIP; `source` is the neighbour.
     NeighbourAnswered = 8,
 }
 
@@ -71,7 +72,7 @@ pub struct Event {
     pub at: u64,
     /// An [`EventKind`] as a number.
     pub kind: u32,
-    /// The [`crate::abi::Counter`] that was raised, as a number.
+    /// The [`crate::abi::Counter`] that was raised, as a number; 0 where none was.
     pub counter: u32,
     /// Who sent it.
     pub source: Address,
@@ -81,14 +82,17 @@ pub struct Event {
     pub priority: u8,
     /// Its [`crate::abi::ChecksumStyle`] as a number.
     pub checksum: u8,
+    /// The UDP port that it came from, in host order; of `NewSource` only.
+    pub port: u16,
     /// Zero.
-    pub reserved: u32,
+    pub reserved: u16,
 }
 
-/// When an [`EventKind`] last rang, so that a flood wakes the daemon once in [`crate::abi::RING_PAUSE_NANOS`]. Writer: kernel.
+/// When an [`EventKind`] last rang, so that a flood wakes the daemon once in its pause. Writer: kernel.
 ///
-/// Only `Rival` and `Malformed` are paused. The others change what `ROUTERS` holds; the daemon reads a
-/// bounded number of them at a time.
+/// `Rival` and `Malformed` pause for [`crate::abi::RING_PAUSE_NANOS`], `NewSource` and `NeighbourAnswered` for
+/// [`crate::abi::SHORT_RING_PAUSE_NANOS`]. The others change what `ROUTERS` or `ANSWERS` holds and do not pause; the daemon
+/// reads a bounded number of them at a time.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rung {

@@ -12,7 +12,7 @@
 //! | `PEERS`    | hash                     | daemon | kernel           | [`crate::Address`] → number of a configured peer |
 //! | `PROBES`   | array\[`MAX_PEERS`\]     | daemon | kernel           | [`Outstanding`]: the probes to each peer that are under way |
 //! | `ANSWERS`  | array\[`MAX_PEERS`\]     | kernel | daemon           | [`Answer`]: the last answer of each peer |
-//! | `SOURCES`  | array\[`SOURCE_SETS`\]   | kernel | kernel           | where WireGuard packets have come from lately, as tags |
+//! | `SOURCES`  | array\[`SOURCE_SETS`\]   | kernel | kernel           | tags, each a WireGuard session and where its last packet came from; the daemon is told when that changes |
 //! | `EVENTS`   | ring buffer              | kernel | daemon           | [`Event`]: only what matters |
 //! | `RUNG`     | array\[`EventKind::COUNT`\] | kernel | daemon, kernel | [`Rung`]: keeps a flood from waking the daemon |
 //! | `COUNTERS` | per-CPU array            | kernel | daemon           | one `u64` per [`Counter`] |
@@ -46,14 +46,18 @@ pub const MAX_VIPS: u32 = 64;
 pub const MAX_ROUTERS: u32 = 64;
 /// Entries of `PEERS`, `PROBES` and `ANSWERS`: how many other servers a node can have.
 pub const MAX_PEERS: u32 = 8;
-/// Sets of `SOURCES`, with four tags each.
+/// Sets of `SOURCES`, a power of two.
 pub const SOURCE_SETS: u32 = 16 * 1024;
 /// Bytes of `EVENTS`.
 pub const EVENTS_BYTES: u32 = 64 * 1024;
 /// Entries of `TRAFFIC`.
 pub const TRAFFIC_ENTRIES: u32 = 2 * crate::wire::wireguard::MessageType::COUNT;
+/// Tags in each set of `SOURCES`.
+pub const SOURCE_WAYS: usize = 4;
 /// An event of one kind from one flood wakes the daemon once in this time; the others are counted.
 pub const RING_PAUSE_NANOS: u64 = 100_000_000;
+/// The same for what a take-over waits for: new sources, and neighbours that answer.
+pub const SHORT_RING_PAUSE_NANOS: u64 = 1_000_000;
 
 macro_rules! plain_old_data {
     ($($record:ty = $size:literal),+ $(,)?) => {$(

@@ -9,6 +9,7 @@ pub const LEN: usize = 28;
 const ETHERNET: [u8; 2] = [0, 1];
 const IPV4: [u8; 4] = [0x08, 0x00, 6, 4];
 const REQUEST: u16 = 1;
+const REPLY: u16 = 2;
 
 /// The addresses of an ARP packet.
 ///
@@ -39,16 +40,25 @@ impl Packet {
     }
 }
 
-/// A gratuitous ARP request: sender and target are the announced address (RFC 5227 §3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Announcement {
-    /// Which address is announced.
-    pub address: Address,
-    /// Where it is.
-    pub mac: Mac,
+/// Whether a packet, of whatever kind, is a reply; else it asks.
+#[must_use]
+#[inline(always)]
+pub const fn is_reply(b: &[u8; LEN]) -> bool {
+    be16(b, 6) == REPLY
 }
 
-impl Announcement {
+/// An ARP request. One for the sender's own address is gratuitous: it announces it (RFC 5227 §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request {
+    /// Who asks.
+    pub sender: Address,
+    /// Where the sender is.
+    pub mac: Mac,
+    /// Who is asked for.
+    pub target: Address,
+}
+
+impl Request {
     /// Writes it to the start of `out`.
     ///
     /// # Errors
@@ -60,8 +70,8 @@ impl Announcement {
         out[2..6].copy_from_slice(&IPV4);
         out[6..8].copy_from_slice(&REQUEST.to_be_bytes());
         out[8..14].copy_from_slice(&self.mac);
-        out[14..18].copy_from_slice(&self.address.v4_bytes());
-        out[24..28].copy_from_slice(&self.address.v4_bytes());
+        out[14..18].copy_from_slice(&self.sender.v4_bytes());
+        out[24..28].copy_from_slice(&self.target.v4_bytes());
         Ok(())
     }
 }
@@ -71,11 +81,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_announcement_is_read_back() {
-        let vip = Address::v4([192, 0, 2, 2]);
+    fn a_request_is_read_back() {
+        let (sender, target) = (Address::v4([192, 0, 2, 2]), Address::v4([192, 0, 2, 1]));
         let mut out = [0; LEN];
-        Announcement { address: vip, mac: [2, 0, 0, 0, 0, 1] }.emit(&mut out).unwrap();
-        assert_eq!(Packet::parse(&out), Some(Packet { sender: vip, target: vip }));
+        Request { sender, mac: [2, 0, 0, 0, 0, 1], target }.emit(&mut out).unwrap();
+        assert_eq!(Packet::parse(&out), Some(Packet { sender, target }));
+        assert!(!is_reply(&out));
+        out[7] = 2;
+        assert!(is_reply(&out));
         out[3] = 1;
         assert_eq!(Packet::parse(&out), None);
     }

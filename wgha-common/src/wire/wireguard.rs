@@ -3,6 +3,9 @@
 /// Bytes that [`MessageType::of`] looks at.
 pub const TYPE_LEN: usize = 4;
 
+/// Where in transport data the receiver's index stands, little endian: which of its sessions this is.
+pub const RECEIVER_OFFSET: usize = 4;
+
 /// A WireGuard message by its first four bytes (little endian) and its length.
 ///
 /// | type | length | message |

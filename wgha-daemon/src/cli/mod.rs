@@ -51,7 +51,7 @@ fn load(file: &std::path::Path) -> anyhow::Result<Config> {
 }
 
 fn daemon(config: Config, run: impl FnOnce(Config) -> anyhow::Result<()>) -> u8 {
-    log::init();
+    let _log = log::init();
     match run(config) {
         Ok(()) => HEALTHY,
         Err(error) => {
@@ -64,7 +64,6 @@ fn daemon(config: Config, run: impl FnOnce(Config) -> anyhow::Result<()>) -> u8 
 fn checked(config: &Config, check: impl FnOnce(&Config) -> Report) -> anyhow::Result<u8> {
     let mut report = Report::default();
     report.ok("configuration", format!("{} is valid", config.file.display()));
-    report.note("detection", config.detection_note());
     report.findings.extend(check(config).findings);
     output::print(&report.to_string())?;
     Ok(if report.has_problem() { NO_ANSWER } else { HEALTHY })

@@ -47,8 +47,8 @@ pub struct Config {
     pub vrrp: Vrrp,
     /// `[[peer]] address`: the other servers.
     pub peers: Vec<IpAddr>,
-    /// `[detect]`
-    pub detect: Detect,
+    /// `[detect]`, unless it is left to [`Config::detect_or_default`].
+    pub detect: Option<Detect>,
     /// `[paths]`
     pub paths: Paths,
 }
@@ -79,15 +79,26 @@ impl Config {
             .map_err(|problems| ConfigError::Invalid { file: file.to_owned(), problems })
     }
 
-    /// How a failure of the Active Router is noticed, and what of the configuration is not used for that yet.
+    /// What `[detect]` says, or what fits a daemon whose loop runs in real time, or does not.
     #[must_use]
-    pub fn detection_note(&self) -> String {
+    pub fn detect_or_default(&self, real_time: bool) -> Detect {
+        self.detect.unwrap_or(if real_time { Detect::REAL_TIME } else { Detect::USUAL })
+    }
+
+    /// How a failure of the Active Router is noticed by a daemon whose loop runs in real time, or does not.
+    #[must_use]
+    pub fn detection_note(&self, real_time: bool) -> String {
         let vrrp = &self.vrrp;
         let down = vrrp.advert_interval.active_down_interval(vrrp.priority.number());
         let down = Duration::from_millis(u64::try_from(down.as_millis()).unwrap_or(u64::MAX));
+        let by_adverts = format!("by adverts, {} after the last one", humantime::format_duration(down));
+        if self.peers.is_empty() {
+            return format!("{by_adverts}; without a [[peer]] nobody is probed");
+        }
+        let Detect { interval, multiplier } = self.detect_or_default(real_time);
+        let interval = humantime::format_duration(interval);
         format!(
-            "by adverts, {} after the last one; [detect] is not used yet: adverts decide",
-            humantime::format_duration(down)
+            "by {multiplier} unanswered probes, one every {interval}; where a peer does not answer any, {by_adverts}"
         )
     }
 }
@@ -168,10 +179,11 @@ pub struct Detect {
     pub multiplier: u8,
 }
 
-impl Default for Detect {
-    fn default() -> Self {
-        Self { interval: Duration::from_millis(10), multiplier: 5 }
-    }
+impl Detect {
+    /// For a loop that runs in real time: longer than the host of a virtual machine takes the CPU away.
+    pub const REAL_TIME: Self = Self { interval: Duration::from_millis(10), multiplier: 5 };
+    /// For one that does not: longer than a busy machine keeps it waiting.
+    pub const USUAL: Self = Self { interval: Duration::from_millis(50), multiplier: 6 };
 }
 
 /// `[paths]`

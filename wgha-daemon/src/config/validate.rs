@@ -44,7 +44,7 @@ fn assemble(
     wireguard: Option<String>,
     vrrp: Option<Vrrp>,
     peers: Option<Vec<IpAddr>>,
-    detect: Option<Detect>,
+    detect: Option<Option<Detect>>,
     paths: Option<Paths>,
 ) -> Option<Config> {
     Some(Config {
@@ -136,12 +136,18 @@ fn conflict(this: &Located<IpAddr>, before: &[Located<IpAddr>], vrrp: Option<&Vr
     })
 }
 
-fn detect(document: &Document<'_>) -> Option<Detect> {
+/// The inner `None`: nothing is said, and the default depends on what the daemon is allowed.
+fn detect(document: &Document<'_>) -> Option<Option<Detect>> {
     let section = document.section("detect", DETECT_KEYS, None);
-    let default = Detect::default();
-    let interval = section.optional("interval", default.interval, read::detect_interval);
-    let multiplier = section.optional("multiplier", default.multiplier, read::detect_multiplier);
-    Some(Detect { interval: interval?, multiplier: multiplier? })
+    let interval = section.optional("interval", None, |value| read::detect_interval(value).map(Some))?;
+    let multiplier =
+        section.optional("multiplier", None, |value| read::detect_multiplier(value).map(Some))?;
+    let default = Detect::REAL_TIME;
+    let said = interval.is_some() || multiplier.is_some();
+    Some(said.then(|| Detect {
+        interval: interval.unwrap_or(default.interval),
+        multiplier: multiplier.unwrap_or(default.multiplier),
+    }))
 }
 
 fn paths(document: &Document<'_>) -> Option<Paths> {

@@ -2,14 +2,17 @@
 
 use std::{collections::VecDeque, net::IpAddr};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use wgha_common::{
     Centiseconds, Timestamp,
     abi::{AdvertSeen, AdvertStamp, Event, EventKind, Lease},
 };
 
-use super::worker::{Done, Effect};
-use crate::proto::{Action, Answered, Heard, Input, Machine, PeerId};
+use super::{
+    told::Told,
+    worker::{Done, Effect},
+};
+use crate::proto::{Action, Answered, Heard, Input, Machine, PeerId, State};
 
 /// What is done at once: maps, and frames on the wire. Behind a trait, so that the loop is tested without a kernel.
 pub trait Datapath {
@@ -79,6 +82,8 @@ pub struct Carrier<D, W> {
     pub witness: W,
     /// Does in order, and reports.
     pub effects: mpsc::UnboundedSender<Effect>,
+    /// Tells the main thread.
+    pub told: watch::Sender<Told>,
     /// Which of them are under way.
     pub pending: Pending,
     /// The machine has nothing left to do.
@@ -194,7 +199,18 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
                 self.datapath.send_probe(peer, number);
                 None
             }
-            Action::StartHandshakes | Action::StopHandshakes | Action::Report { .. } => None,
+            Action::StartHandshakes => {
+                self.tell(|told, now| told.handshakes = Some(now));
+                None
+            }
+            Action::StopHandshakes => {
+                self.tell(|told, _| told.handshakes = None);
+                None
+            }
+            Action::Report { role, .. } => {
+                self.tell(|told, _| told.serving = role == State::Active);
+                None
+            }
             Action::Finish => {
                 self.finished = true;
                 None
@@ -204,6 +220,16 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
             Action::RaiseTunnel => self.ask(Effect::RaiseTunnel),
             Action::LowerTunnel => self.ask(Effect::LowerTunnel),
         }
+    }
+
+    /// Tells the main thread what has changed.
+    pub fn tell(&self, change: impl FnOnce(&mut Told, Timestamp)) {
+        let now = self.datapath.now();
+        self.told.send_if_modified(|told| {
+            let before = *told;
+            change(told, now);
+            *told != before
+        });
     }
 
     /// An effect has ended.

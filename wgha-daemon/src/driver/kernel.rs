@@ -2,17 +2,22 @@
 
 use std::net::IpAddr;
 
+use anyhow::Context as _;
+use bytes::BytesMut;
 use wgha_common::{
     Address, Centiseconds, IfIndex, Priority, Timestamp,
     abi::{AdvertSeen, ChecksumStyle, Lease, UplinkConfig},
-    wire::{ethernet::Mac, vrrp},
+    wire::{NoRoom, ethernet::Mac, vrrp},
 };
 
-use super::carrier::{Datapath, Look, stamp};
-use crate::proto::PeerId;
+use super::{
+    carrier::{Datapath, Look, stamp},
+    probes::{Pace, Probes},
+};
 use crate::{
     config::Vrrp,
-    sys::{announce, bpf::Maps, clock, packet_socket::PacketSocket},
+    proto::{Answered, PeerId},
+    sys::{announce, bpf::Maps, clock, packet_socket::PacketSocket, probe_socket::ProbeSocket},
 };
 
 /// Where frames are sent from.
@@ -34,7 +39,9 @@ pub struct Kernel {
     vrrp: Vrrp,
     addresses: Vec<Address>,
     origin: Option<Origin>,
+    gateways: Vec<IpAddr>,
     wireguard_port: u16,
+    probes: Option<Probes>,
     stamped: (u8, Centiseconds),
     style: ChecksumStyle,
 }
@@ -46,7 +53,18 @@ impl Kernel {
         let addresses = vrrp.virtual_addresses.iter().map(|v| v.address.into()).collect();
         let stamped = (Priority::RESIGNED, vrrp.advert_interval);
         let style = vrrp.checksum.unwrap_or(ChecksumStyle::Rfc9568);
-        Self { maps, socket, vrrp, addresses, origin: None, wireguard_port: 0, stamped, style }
+        Self {
+            maps,
+            socket,
+            vrrp,
+            addresses,
+            origin: None,
+            gateways: Vec::new(),
+            wireguard_port: 0,
+            probes: None,
+            stamped,
+            style,
+        }
     }
 
     /// Tells the kernel half what to guard.
@@ -60,6 +78,38 @@ impl Kernel {
         self.write_uplink()
     }
 
+    /// Begins to answer the probes of these servers.
+    ///
+    /// # Errors
+    /// What the kernel said; no random numbers.
+    pub fn start_probes(&mut self, pace: Pace, peers: &[IpAddr]) -> anyhow::Result<()> {
+        self.probes = Some(Probes::start(pace, peers, &mut self.maps)?);
+        Ok(())
+    }
+
+    /// Probes leave through this interface from now on.
+    ///
+    /// # Errors
+    /// No socket, or what the kernel said.
+    pub fn probe_through(&mut self, uplink: &str) -> anyhow::Result<()> {
+        let Some(probes) = &mut self.probes else { return Ok(()) };
+        let socket = ProbeSocket::open(self.vrrp.family, uplink).context("socket for probes")?;
+        Ok(probes.probe_through(Some(socket), &mut self.maps)?)
+    }
+
+    /// Probes, if there are other servers.
+    pub const fn probes(&mut self) -> Option<&mut Probes> {
+        self.probes.as_mut()
+    }
+
+    /// The answer that the kernel half has rung for, if it is from `address`.
+    #[must_use]
+    pub fn answer_from(&self, address: IpAddr) -> Option<Answered> {
+        let probes = self.probes.as_ref()?;
+        // One that cannot be read now is read at the next look.
+        probes.answer(&self.maps, probes.peer_at(address)?).ok()?
+    }
+
     /// Where frames are sent from, from now on; `None`: nowhere.
     ///
     /// # Errors
@@ -70,6 +120,17 @@ impl Kernel {
         }
         self.origin = origin;
         self.write_uplink()
+    }
+
+    /// Who is asked, from the VIP, whenever that is announced.
+    pub fn set_gateways(&mut self, gateways: &[IpAddr]) {
+        gateways.clone_into(&mut self.gateways);
+    }
+
+    /// Whether this is one of them.
+    #[must_use]
+    pub fn is_gateway(&self, address: IpAddr) -> bool {
+        self.gateways.contains(&address)
     }
 
     /// WireGuard's port. One that has gone is guarded until there is another: what still sits on it stays silent.
@@ -163,10 +224,18 @@ impl Datapath for Kernel {
 
     fn announce(&mut self) -> Result<(), String> {
         let origin = self.origin()?;
-        for vip in &self.vrrp.virtual_addresses {
-            let frame = announce::announcement(vip.address, origin.mac).map_err(|_| "frame too short")?;
-            let sent = self.socket.send(origin.link, &frame);
-            sent.map_err(|e| format!("announcing {}: {e}", vip.address))?;
+        let send = |vip: IpAddr, frame: Result<BytesMut, NoRoom>| {
+            let frame = frame.map_err(|_| "frame too short")?;
+            self.socket.send(origin.link, &frame).map_err(|e| format!("announcing {vip}: {e}"))
+        };
+        let vips = || self.vrrp.virtual_addresses.iter().map(|vip| vip.address);
+        for vip in vips() {
+            send(vip, announce::announcement(vip, origin.mac))?;
+        }
+        for vip in vips() {
+            for gateway in &self.gateways {
+                send(vip, announce::solicitation(vip, origin.mac, *gateway))?;
+            }
         }
         Ok(())
     }
@@ -175,10 +244,17 @@ impl Datapath for Kernel {
         let routers = self.maps.routers().map_err(chain)?;
         let revoked = self.maps.revoked().map_err(chain)?;
         self.speak_as(&routers)?;
-        Ok(Look { routers, revoked_epoch: revoked.epoch, answers: Vec::new() })
+        let answers =
+            self.probes.as_ref().map_or(Ok(Vec::new()), |p| p.answers(&self.maps)).map_err(chain)?;
+        Ok(Look { routers, revoked_epoch: revoked.epoch, answers })
     }
 
-    fn send_probe(&mut self, _peer: PeerId, _number: u64) {}
+    fn send_probe(&mut self, peer: PeerId, number: u64) {
+        let Some(probes) = &mut self.probes else { return };
+        if let Err(e) = probes.send(&mut self.maps, peer, number) {
+            tracing::debug!(peer = peer.0, "probe: {e:#}"); // as good as lost
+        }
+    }
 }
 
 /// An error with its sources, in one line.

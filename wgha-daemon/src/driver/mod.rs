@@ -3,13 +3,17 @@
 //! | file | holds |
 //! |---|---|
 //! | [`start`] | from a configuration to a node that is ready |
+//! | [`realtime`] | the thread that the loop runs in |
 //! | [`node`] | the loop: what can happen, and what is done with it |
 //! | [`carrier`] | from one input to every action; the [`carrier::Datapath`] trait |
 //! | [`handshakes`] | starts those of a take-over, on its own thread |
 //! | [`kernel`] | the real data path: maps and a packet socket |
+//! | [`probes`] | S-BFD: from numbers to discriminators and back |
 //! | [`worker`] | effects that wait for the kernel, in order |
 //! | [`observe`] | looks at the interfaces when the kernel says that something has changed |
 //! | [`witness`] | writes down what goes by |
+//! | [`told`] | what the loop tells the main thread |
+//! | [`peers`] | the other servers, and what they must know of WireGuard's peers |
 //! | [`snapshot`] | the node, told |
 
 pub mod carrier;
@@ -17,8 +21,12 @@ pub mod handshakes;
 pub mod kernel;
 pub mod node;
 pub mod observe;
+pub mod peers;
+pub mod probes;
+pub mod realtime;
 pub mod snapshot;
 pub mod start;
+pub mod told;
 pub mod witness;
 pub mod worker;
 
@@ -30,12 +38,12 @@ use crate::config::Config;
 /// What is in the way of starting, or of undoing, in a sentence.
 pub fn run(config: Config) -> anyhow::Result<()> {
     block_on(async {
-        let (mut node, serving) = start::start(config).await?;
-        let result = node.run().await;
+        let started = start::start(config).await?;
+        let (node, result) = realtime::run(started.node, started.ring, started.stop).await?;
         let result = result.and(node.end().await);
-        serving.abort();
+        started.serving.abort();
         // Its socket goes with it; that it was aborted is no news.
-        let _ = serving.await;
+        let _ = started.serving.await;
         result
     })
 }

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::{broadcast, mpsc},
-};
+use aya::maps::{MapData, RingBuf};
+use tokio::sync::{broadcast, mpsc};
 use wgha_common::{
     Timestamp,
     abi::{EVENTS_BYTES, Event, EventKind},
@@ -16,6 +14,7 @@ use super::{
     carrier::{Carrier, input_of},
     kernel::{Kernel, Origin},
     observe::{Look, Seen, TunnelSeen, UplinkSeen},
+    peers::{Heard, Report},
     snapshot,
     witness::Recording,
     worker::{Done, Effect},
@@ -30,6 +29,8 @@ use crate::{
         clock,
         lock::UplinkLock,
         membership::Membership,
+        realtime::Conduct,
+        timer::Timer,
         wireguard::{self, Implementation, WireguardError},
     },
 };
@@ -55,14 +56,18 @@ pub struct Node {
     pub lock: Option<UplinkLock>,
     /// Held for the group's multicast.
     pub membership: Option<Membership>,
-    /// The ring.
-    pub events: Events,
     /// Ends of effects.
     pub done: mpsc::UnboundedReceiver<Done>,
     /// What the watchers have found.
     pub seen: mpsc::UnboundedReceiver<Seen>,
     /// Asks the watchers to look.
     pub looks: broadcast::Sender<Look>,
+    /// What the main thread tells.
+    pub heard: mpsc::Receiver<Heard>,
+    /// What it has told last of the other servers.
+    pub report: Report,
+    /// Somebody asks us to stop.
+    pub stops: mpsc::Receiver<()>,
     /// The control socket's questions.
     pub requests: mpsc::Receiver<Request>,
     /// The uplink, as it was last found.
@@ -75,18 +80,25 @@ pub struct Node {
     pub tunnel_untold: bool,
     /// How often the loop woke up.
     pub wakeups: Wakeups,
+    /// How the loop is scheduled.
+    pub conduct: Conduct,
     /// When the daemon started.
     pub started: Timestamp,
+}
+
+/// What wakes the loop from the kernel; made on the thread that it runs in.
+struct Wakers {
+    timer: Timer,
+    events: Events,
 }
 
 impl Node {
     /// Runs until the machine has finished.
     ///
     /// # Errors
-    /// When signals cannot be caught.
-    pub async fn run(&mut self) -> anyhow::Result<()> {
-        let mut term = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+    /// When the ring or the timer cannot be waited for.
+    pub async fn run(&mut self, ring: RingBuf<MapData>) -> anyhow::Result<()> {
+        let mut wakers = Wakers { timer: Timer::new().context("timerfd")?, events: Events::new(ring)? };
         let mut give_up: Option<tokio::time::Instant> = None;
         self.carrier.take(Input::Started);
         self.carrier.witness.ready();
@@ -94,7 +106,7 @@ impl Node {
             if give_up.is_some_and(|at| tokio::time::Instant::now() >= at) {
                 break; // what is undone is told in the end
             }
-            if self.wait(&mut term, &mut interrupt, give_up).await {
+            if self.wait(&mut wakers, give_up).await {
                 give_up.get_or_insert_with(|| tokio::time::Instant::now() + TEARDOWN_TIMEOUT);
                 self.carrier.take(Input::StopRequested);
             }
@@ -122,56 +134,66 @@ impl Node {
     }
 
     /// Waits for one thing to happen and deals with it; true: a stop was asked for.
-    async fn wait(
-        &mut self,
-        term: &mut Signal,
-        interrupt: &mut Signal,
-        give_up: Option<tokio::time::Instant>,
-    ) -> bool {
-        let deadline = self.carrier.machine.poll_timeout();
+    async fn wait(&mut self, wakers: &mut Wakers, give_up: Option<tokio::time::Instant>) -> bool {
+        wakers.timer.set(self.carrier.machine.poll_timeout());
         // The deadline first: a flood of anything else must not starve it.
         tokio::select! {
             biased;
-            () = sleep_until(deadline) => self.deadline(),
-            ready = self.events.ready() => self.ring(ready.is_ok()),
+            () = wakers.timer.fired() => self.deadline(&mut wakers.events),
+            ready = wakers.events.ready() => self.ring(&mut wakers.events, ready.is_ok()),
             Some(done) = self.done.recv() => self.effect_done(done),
             Some(seen) = self.seen.recv() => self.found(seen),
+            Some(heard) = self.heard.recv() => self.heard(heard),
             Some(request) = self.requests.recv() => self.answer(request),
-            _ = term.recv() => return true,
-            _ = interrupt.recv() => return true,
+            Some(()) = self.stops.recv() => return true,
             () = sleep_until_instant(give_up) => {}
         }
         false
     }
 
     /// Nothing is decided on a deadline before the ring is drained (invariant I3).
-    fn deadline(&mut self) {
+    fn deadline(&mut self, events: &mut Events) {
         self.wakeups.timer += 1;
-        self.drain_ring();
+        self.drain_ring(events);
         let now = clock::now();
         if self.carrier.machine.poll_timeout().is_some_and(|due| due <= now) {
             self.carrier.take(Input::TimerFired);
         }
     }
 
-    fn ring(&mut self, readable: bool) {
+    fn ring(&mut self, events: &mut Events, readable: bool) {
         self.wakeups.ring += 1;
         if readable {
-            self.drain_ring();
+            self.drain_ring(events);
         }
     }
 
-    fn drain_ring(&mut self) {
+    fn drain_ring(&mut self, events: &mut Events) {
         for _ in 0..MAX_DRAINED {
-            let Some(event) = self.events.next() else { return };
-            if EventKind::from_number(event.kind) == Some(EventKind::Malformed) {
-                self.carrier.witness.malformed(&event);
-                continue;
+            let Some(event) = events.next() else { return };
+            self.rung(&event);
+        }
+    }
+
+    fn rung(&mut self, event: &Event) {
+        let input = match EventKind::from_number(event.kind) {
+            Some(EventKind::Malformed) => return self.carrier.witness.malformed(event),
+            Some(EventKind::NewSource) => return self.carrier.tell(|told, _| told.sources += 1),
+            Some(EventKind::AdminDown) => {
+                self.carrier.datapath.answer_from(event.source.into()).map(Input::Answered)
             }
-            let revoked = self.carrier.datapath.maps.revoked().map_or(0, |r| r.epoch);
-            if let Some(input) = input_of(&event, revoked) {
-                self.carrier.take(input);
+            Some(EventKind::NeighbourAnswered) => self
+                .carrier
+                .datapath
+                .is_gateway(event.source.into())
+                .then(|| Input::GatewayAnswered(Timestamp::from_nanos(event.at))),
+            _ => {
+                let revoked = self.carrier.datapath.maps.revoked().map_or(0, |r| r.epoch);
+                input_of(event, revoked)
             }
+        };
+        if let Some(input) = input {
+            self.carrier.take(input);
         }
     }
 
@@ -199,10 +221,13 @@ impl Node {
     pub fn uplink_found(&mut self, seen: UplinkSeen) {
         let before = self.uplink_state();
         self.uplink = seen;
+        self.carrier.datapath.set_gateways(&self.uplink.gateways);
         if let Err(e) = self.settle_on_uplink() {
             tracing::error!(uplink = self.config.uplink.interface, "{e:#}");
         }
         let state = self.uplink_state();
+        let link = self.uplink.link.map(|link| link.index);
+        self.carrier.tell(|told, _| (told.source, told.link) = (state.source, link));
         if state != before {
             self.carrier.take(Input::UplinkChanged(state));
         }
@@ -236,7 +261,7 @@ impl Node {
             let in_use = || format!("another daemon guards {}; stop it first", uplink.interface);
             self.lock = Some(UplinkLock::take(link.index).with_context(in_use)?);
             let (interface, bpffs) = (uplink.interface.as_str(), self.config.paths.bpffs.as_path());
-            let place = attach::Place { interface, link: link.index, bpffs };
+            let place = attach::Place { interface, link: link.index, veth: link.veth, bpffs };
             let attached = attach::attach(&mut self.programs, place, uplink.attach)?;
             tracing::info!(
                 uplink = uplink.interface,
@@ -245,6 +270,7 @@ impl Node {
                 pinned = attached.is_pinned(),
                 "attached"
             );
+            self.carrier.datapath.probe_through(&self.config.uplink.interface)?;
             self.attachment = Some(attached);
             self.membership = None;
         }
@@ -284,7 +310,22 @@ impl Node {
         self.carrier.tend_tunnel(self.tunnel.went_down);
         // After an effect of ours the machine waits to hear how it stands, changed or not.
         if std::mem::take(&mut self.tunnel_untold) || state != before {
+            self.carrier.tell(|told, _| told.tunnels += 1);
             self.carrier.take(Input::TunnelChanged(state));
+        }
+    }
+
+    fn heard(&mut self, heard: Heard) {
+        match heard {
+            Heard::Introduced { who, discriminator } => {
+                if let Some(probes) = self.carrier.datapath.probes() {
+                    probes.set_discriminator(who.peer, discriminator);
+                }
+                self.carrier.take(Input::PeerIntroduced(who));
+            }
+            Heard::Left(peer) => self.carrier.take(Input::PeerLeft(peer)),
+            Heard::Step { what, detail, at } => self.carrier.witness.step(what, detail, at),
+            Heard::Report(report) => self.report = *report,
         }
     }
 
@@ -312,13 +353,6 @@ fn tunnel_state(seen: &TunnelSeen) -> TunnelState {
         present: facts.is_some(),
         up: seen.link.is_some_and(|l| l.up),
         listen_port: facts.and_then(|f| f.listen_port),
-    }
-}
-
-async fn sleep_until(deadline: Option<Timestamp>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep(deadline.since(clock::now())).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -3,17 +3,18 @@
 //! Notifications only say *that*; the state is read anew each time. So a lost or late one cannot
 //! leave a wrong picture behind.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use rtnetlink::Handle;
 use tokio::sync::{broadcast, mpsc};
-use wgha_common::Timestamp;
+use wgha_common::{Family, Timestamp};
 
 use crate::sys::{
     address::{self, InterfaceAddress},
     clock,
     link::{self, Link},
     netlink::{Changed, NetlinkError},
+    route,
     wireguard::{self, Facts, WireguardError},
 };
 
@@ -39,6 +40,8 @@ pub struct UplinkSeen {
     pub link: Option<Link>,
     /// Its addresses.
     pub addresses: Vec<InterfaceAddress>,
+    /// The routers that lead out of the segment.
+    pub gateways: Vec<IpAddr>,
 }
 
 /// The WireGuard interface, as it was found.
@@ -71,14 +74,17 @@ pub enum Look {
 ///
 /// # Errors
 /// [`NetlinkError`].
-pub async fn uplink(handle: &Handle, name: &str) -> Result<UplinkSeen, NetlinkError> {
+pub async fn uplink(handle: &Handle, name: &str, family: Family) -> Result<UplinkSeen, NetlinkError> {
     let at = clock::now();
     let link = link::read(handle, name).await?;
-    let addresses = match &link {
-        Some(link) => address::list(handle, link.index).await?,
-        None => Vec::new(),
+    let (addresses, gateways) = match &link {
+        Some(link) => {
+            let addresses = address::list(handle, link.index).await?;
+            (addresses, route::gateways(handle, link.index, family).await?)
+        }
+        None => (Vec::new(), Vec::new()),
     };
-    Ok(UplinkSeen { at, link, addresses })
+    Ok(UplinkSeen { at, link, addresses, gateways })
 }
 
 /// Looks at the WireGuard interface now.
@@ -101,12 +107,13 @@ pub async fn tunnel(handle: &Handle, name: &str) -> Result<TunnelSeen, NetlinkEr
 pub async fn watch_uplink(
     handle: Handle,
     name: String,
+    family: Family,
     mut looks: broadcast::Receiver<Look>,
     seen: mpsc::UnboundedSender<Seen>,
 ) {
     let mut known = Known { name, index: None, port: None };
     loop {
-        match uplink(&handle, &known.name).await {
+        match uplink(&handle, &known.name, family).await {
             Ok(found) => {
                 known.index = found.link.map(|l| l.index.0);
                 if seen.send(Seen::Uplink(found)).is_err() {

@@ -1,16 +1,19 @@
 //! The node, told.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use wgha_common::{
     abi::{ChecksumStyle, Direction, Role},
     wire::wireguard::MessageType,
 };
 
-use super::node::Node;
+use super::{node::Node, peers::PeerReport};
 use crate::{
-    proto::{Machine, State},
-    status::{LeaseStatus, RouterStatus, Snapshot, TrafficStatus, UplinkStatus, VrrpStatus, WireguardStatus},
+    proto::{Detection, Machine, PeerId, State, WhyAdverts},
+    status::{
+        DetectionStatus, LeaseStatus, PeerStatus, RouterStatus, Snapshot, TrafficStatus, UplinkStatus,
+        VrrpStatus, WireguardStatus,
+    },
     sys::clock,
 };
 
@@ -28,6 +31,8 @@ pub fn of(node: &Node) -> Snapshot {
         reason: machine.reason().to_string(),
         problems: problems(node),
         vrrp: vrrp(node, machine),
+        detection: detection(node),
+        peers: peers(node),
         uplink: uplink(node),
         wireguard: wireguard(node),
         lease: lease(node),
@@ -48,6 +53,7 @@ fn problems(node: &Node) -> Vec<String> {
     } else if let Some(Err(e)) = &node.tunnel.facts {
         problems.push(e.clone());
     }
+    problems.extend(node.report.problems());
     problems
 }
 
@@ -73,6 +79,66 @@ fn active_router(machine: &Machine) -> Option<String> {
         State::Active => Some("self".to_owned()),
         _ => machine.active_router().map(|a| a.to_string()),
     }
+}
+
+fn detection(node: &Node) -> DetectionStatus {
+    let machine = &node.carrier.machine;
+    let address = |peer: PeerId| node.config.peers.get(usize::from(peer.0)).copied();
+    let interval = (!node.config.peers.is_empty())
+        .then(|| node.config.detect_or_default(node.conduct.not_scheduled.is_none()).interval);
+    let mut status = DetectionStatus {
+        by: "adverts".to_owned(),
+        why: None,
+        peer: None,
+        interval_ms: interval.map(milliseconds),
+        probes: None,
+        unanswered: 0,
+        rtt_us: None,
+        stalls: machine.suppressed_stalls(),
+        not_real_time: node.conduct.not_scheduled.clone(),
+    };
+    match machine.detection() {
+        Detection::Adverts(why) => status.why = why_adverts(why, address),
+        Detection::Probes { peer, interval, probes, unanswered, last_rtt } => {
+            status.by = "probes".to_owned();
+            status.peer = address(peer);
+            status.interval_ms = Some(milliseconds(interval));
+            status.probes = Some(probes);
+            status.unanswered = unanswered;
+            status.rtt_us = last_rtt.map(|rtt| rtt.as_secs_f64() * 1e6);
+        }
+    }
+    status
+}
+
+fn why_adverts(why: WhyAdverts, address: impl Fn(PeerId) -> Option<IpAddr>) -> Option<String> {
+    match why {
+        WhyAdverts::NoPeers => Some("no [[peer]] is configured".to_owned()),
+        WhyAdverts::NobodyObeyed => None,
+        WhyAdverts::NotIntroduced(source) => {
+            Some(format!("{source} is no [[peer]] that has introduced itself"))
+        }
+        WhyAdverts::NotAnswered(peer) => {
+            address(peer).map(|address| format!("{address} has not answered a probe yet"))
+        }
+    }
+}
+
+fn peers(node: &Node) -> Vec<PeerStatus> {
+    let status = |peer: &PeerReport| PeerStatus {
+        address: peer.address,
+        connected_s: peer.connected.as_ref().ok().map(|since| clock::now().since(*since).as_secs_f64()),
+        why_not: peer.connected.as_ref().err().cloned(),
+        source: peer.introduction.map(|i| i.source),
+        priority: peer.introduction.map(|i| i.priority),
+        serving: peer.introduction.map(|i| i.serving),
+        clock_offset_ms: peer.clock.map(|(offset, _)| offset as f64 / 1e6),
+    };
+    node.report.peers.iter().map(status).collect()
+}
+
+fn milliseconds(d: Duration) -> f64 {
+    d.as_secs_f64() * 1e3
 }
 
 fn uplink(node: &Node) -> UplinkStatus {
@@ -128,7 +194,7 @@ fn routers(node: &Node) -> Vec<RouterStatus> {
     let now = clock::now();
     let mut routers: Vec<_> = node.carrier.datapath.maps.routers().unwrap_or_default();
     routers.sort_by_key(|(_, seen)| std::cmp::Reverse(seen.at));
-    let of = |(address, seen): (std::net::IpAddr, wgha_common::abi::AdvertSeen)| RouterStatus {
+    let of = |(address, seen): (IpAddr, wgha_common::abi::AdvertSeen)| RouterStatus {
         address,
         heard_ms_ago: now.since(wgha_common::Timestamp::from_nanos(seen.at)).as_secs_f64() * 1e3,
         priority: seen.priority,

@@ -14,6 +14,9 @@ use crate::{
     status::{Event, Kind, Notifier, Recorder},
 };
 
+/// The step that ends a failover.
+pub const ALL_BACK: &str = "all_back";
+
 /// Records inputs and role changes as events.
 pub struct Recording {
     recorder: Recorder,
@@ -51,10 +54,21 @@ impl Recording {
         self.recorder.record(Kind::Input, "malformed", detail, Timestamp::from_nanos(event.at));
     }
 
+    /// A step of a failover that the main thread has seen. The last one is `all_back`.
+    pub fn step(&mut self, what: &str, detail: String, at: Timestamp) {
+        self.recorder.record(Kind::Effect, what, detail, at);
+        if what == ALL_BACK {
+            self.recorder.settled();
+        }
+    }
+
     fn role_changed(&mut self, state: State, reason: &Reason, now: Timestamp) {
         if matches!(state, State::Active | State::Claiming) && self.state != State::Claiming {
             self.recorder.settled();
             self.recorder.evidence(self.evidence);
+        }
+        if !matches!(state, State::Active | State::Claiming) {
+            self.recorder.settled();
         }
         match state {
             State::Fault => warn!(old = self.state.name(), new = state.name(), "{reason}"),
@@ -80,9 +94,6 @@ impl Witness for Recording {
         let Some((kind, what, detail)) = told(input) else { return };
         debug!("{what}: {detail}");
         self.recorder.record(kind, what, detail, at);
-        if matches!(input, Input::TunnelRaised(_)) {
-            self.recorder.settled();
-        }
     }
 
     fn action(&mut self, action: &Action, now: Timestamp) {

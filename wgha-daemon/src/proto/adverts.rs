@@ -18,7 +18,9 @@ pub(super) struct Adverts {
     last_failed: bool,
     /// In a row.
     failures: u8,
-    /// Until when the lease lasted before the last advert renewed it.
+    /// Until when what was said has others wait: no lease lasts longer.
+    said: Timestamp,
+    /// The same without the last advert.
     unsaid: Timestamp,
 }
 
@@ -69,10 +71,35 @@ impl Machine {
         }
         self.adverts.last_failed = false;
         self.adverts.last = now;
-        self.adverts.unsaid = self.lease.until();
+        self.adverts.unsaid = self.adverts.said;
+        self.adverts.said = now + LeaseKeeper::duration(self.settings.interval);
         self.push(Action::SendAdvert);
-        let renew = self.lease.renew(now + LeaseKeeper::duration(self.settings.interval));
+        self.renew_lease(now);
+    }
+
+    /// A role with a lease begins: nothing was said yet.
+    pub(super) fn begin_lease(&mut self, lease: Action) {
+        self.adverts.said = self.lease.until();
+        self.push(lease);
+    }
+
+    /// Between adverts, a serving lease is renewed for those that probe us.
+    pub(super) fn begin_renewals(&mut self, now: Timestamp) {
+        if let Some(detect) = self.settings.detect {
+            self.timers.arm(Timer::Renew, now + detect.renewal());
+        }
+    }
+
+    fn renew_lease(&mut self, now: Timestamp) {
+        let renew = self.lease.renew(self.adverts.said, now);
         self.push(renew);
+    }
+
+    pub(super) fn renewal_due(&mut self, due: Timestamp, now: Timestamp) {
+        let Some(detect) = self.settings.detect else { return };
+        self.renew_lease(now);
+        let next = due + detect.renewal();
+        self.timers.arm(Timer::Renew, if next > now { next } else { now + detect.renewal() });
     }
 
     /// Says goodbye, with the lease already ended.
@@ -90,7 +117,8 @@ impl Machine {
         self.adverts.last_failed = true;
         self.adverts.failures = self.adverts.failures.saturating_add(1);
         if self.adverts.failures < MAX_FAILURES {
-            let shorten = self.lease.renew(self.adverts.unsaid);
+            self.adverts.said = self.adverts.unsaid;
+            let shorten = self.lease.shorten(self.adverts.said);
             self.push(shorten);
             self.note(Note::Advert, Err(why));
         } else {

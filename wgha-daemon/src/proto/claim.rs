@@ -41,7 +41,7 @@ impl Machine {
         rivals.iter().for_each(|rival| self.add_rival(rival));
         self.stamp(self.settings.priority.number());
         let grant = self.lease.grant(Role::Claiming, now);
-        self.push(grant);
+        self.begin_lease(grant);
         self.begin_adverts(now);
         self.await_rivals(now);
         self.enter(State::Claiming, self.why_claiming(), now);

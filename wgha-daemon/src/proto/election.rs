@@ -5,7 +5,7 @@ use std::{cmp, net::IpAddr, time::Duration};
 
 use wgha_common::{Address, Centiseconds, Timestamp, abi::outranks};
 
-use super::{Action, Heard, Machine, Reason, State, claim::Claim, note::Note, timers::Timer};
+use super::{Action, Answered, Heard, Machine, Reason, State, claim::Claim, note::Note, timers::Timer};
 
 /// A deadline may be noticed this late even where the interval is shorter.
 const MIN_PATIENCE: Duration = Duration::from_millis(50);
@@ -25,6 +25,8 @@ pub(super) struct Election {
     listening_since: Timestamp,
     /// The last router heard with a priority above 0.
     pub(super) active: Option<Heard>,
+    /// Whom we leave the role to.
+    pub(super) obeyed: Option<IpAddr>,
     /// Who has resigned since the basis.
     resigned: Option<IpAddr>,
     /// Whom we claim the role from.
@@ -44,6 +46,7 @@ impl Election {
             basis: Timestamp::ZERO,
             listening_since: Timestamp::ZERO,
             active: None,
+            obeyed: None,
             resigned: None,
             claim: Claim::default(),
             asked: None,
@@ -83,6 +86,7 @@ impl Machine {
             preempt_from,
             ..Election::new(self.settings.interval)
         };
+        self.prober.stop();
         self.timers.leave_role();
         self.arm_active_down(now);
         self.enter(State::Backup, reason, now);
@@ -90,8 +94,15 @@ impl Machine {
 
     /// Active_Down_Interval after `from`.
     fn arm_active_down(&mut self, from: Timestamp) {
-        let wait = self.election.interval.active_down_interval(self.settings.priority.number());
-        self.timers.arm(Timer::ActiveDown, from + wait);
+        self.timers.arm(Timer::ActiveDown, from + self.active_down_interval());
+    }
+
+    pub(super) fn active_down_interval(&self) -> Duration {
+        self.election.interval.active_down_interval(self.settings.priority.number())
+    }
+
+    pub(super) fn skew_time(&self) -> Duration {
+        self.election.interval.skew_time(self.settings.priority.number())
     }
 
     pub(super) fn advert_heard(&mut self, heard: Heard, now: Timestamp) {
@@ -109,22 +120,28 @@ impl Machine {
         let late = heard.at < self.election.basis;
         match heard.priority {
             0 if late => {}
-            0 => self.heard_resignation(heard),
+            0 => self.heard_resignation(heard, now),
             _ if !self.obeys(&heard, now) => self.election.heard(heard),
             _ if late => self.prolong(heard),
             _ => self.obey(heard),
         }
     }
 
-    /// RFC 9568 §6.4.2: Skew_Time. But one that has just begun to listen does not know yet whether it was
-    /// the Active Router that has resigned: it waits for an advert of another one first.
-    fn heard_resignation(&mut self, heard: Heard) {
+    /// RFC 9568 §6.4.2: Skew_Time, or not at all if we know to be the first in rank. But one that has just begun
+    /// to listen does not know yet whether it was the Active Router that has resigned: it waits for an advert of
+    /// another one first.
+    fn heard_resignation(&mut self, heard: Heard, now: Timestamp) {
         self.election.basis = heard.at;
         self.election.active = self.election.active.filter(|active| active.source != heard.source);
+        self.election.obeyed = self.election.obeyed.filter(|obeyed| *obeyed != heard.source);
         self.election.resigned = Some(heard.source);
-        let skew_time = self.election.interval.skew_time(self.settings.priority.number());
+        let ours = heard.at + self.stagger_after(&heard);
         let listened = self.election.listening_since + self.election.interval.duration() + HEARING_MARGIN;
-        self.timers.arm(Timer::ActiveDown, cmp::max(heard.at + skew_time, listened));
+        let due = cmp::max(ours, listened);
+        self.timers.arm(Timer::ActiveDown, due);
+        if due <= now {
+            self.active_down(due, now);
+        }
     }
 
     /// Adopts the Active Router's interval and waits from the arrival of its advert.
@@ -132,6 +149,7 @@ impl Machine {
         self.election.interval = heard.interval;
         self.election.basis = heard.at;
         self.election.active = Some(heard);
+        self.election.obeyed = Some(heard.source);
         self.election.resigned = None;
         self.arm_active_down(heard.at);
     }
@@ -151,7 +169,7 @@ impl Machine {
     }
 
     /// When this router will have been silent for Active_Down_Interval.
-    fn silent_from(&self, heard: &Heard) -> Timestamp {
+    pub(super) fn silent_from(&self, heard: &Heard) -> Timestamp {
         silent_from(heard, self.settings.priority.number())
     }
 
@@ -170,6 +188,7 @@ impl Machine {
         self.election.basis = now;
         self.election.listening_since = now;
         self.arm_active_down(now);
+        self.probes_overslept();
     }
 
     pub(super) fn ask(&mut self, now: Timestamp) {
@@ -177,9 +196,16 @@ impl Machine {
         self.push(Action::LookAgain);
     }
 
-    pub(super) fn looked_again(&mut self, routers: &[Heard], revoked_epoch: u64, now: Timestamp) {
+    pub(super) fn looked_again(
+        &mut self,
+        routers: &[Heard],
+        revoked_epoch: u64,
+        answers: &[Answered],
+        now: Timestamp,
+    ) {
         self.note(Note::Map, Ok(()));
         self.lease.revoke(revoked_epoch);
+        self.count_probes(routers, answers, now);
         let asked = self.election.asked.take();
         let in_time = asked.filter(|asked| now.since(*asked) <= LOOK_PATIENCE);
         match (self.state, in_time) {
@@ -187,6 +213,7 @@ impl Machine {
                 self.outranked_unheard(routers, now);
             }
             (State::Claiming, _) if self.election.claim.is_unconfirmed() => self.confirm_claim(now),
+            (State::Backup, None) if asked.is_none() => self.judge(now),
             (State::Backup | State::Claiming, None) => {
                 asked.into_iter().for_each(|at| self.looked_late(at, now))
             }
@@ -219,17 +246,22 @@ impl Machine {
     }
 
     fn decide_as_backup(&mut self, routers: &[Heard], asked: Timestamp, now: Timestamp) {
-        let obeyed = self.live(routers, now).filter(|r| self.obeys(r, now));
+        let dead = self.found_dead(routers, now);
+        let is_dead = |r: &Heard| dead.as_ref().is_some_and(|(active, _)| *active == r.source);
+        let live: Vec<_> = self.live(routers, now).filter(|r| !is_dead(r)).copied().collect();
+        let obeyed = live.iter().filter(|r| self.obeys(r, now));
         if let Some(router) = obeyed.max_by_key(|r| self.silent_from(r)) {
             self.obey(*router);
-            return;
-        }
-        self.election.elected_on = asked;
-        let rivals: Vec<_> = self.live(routers, now).copied().collect();
-        if rivals.is_empty() {
-            self.take_over(self.why_nobody_serves(), now);
+        } else if dead.is_none() && self.answers_vouch(&live, now) {
+            // A way for adverts is broken, not the router.
         } else {
-            self.claim(&rivals, now);
+            self.election.elected_on = asked;
+            if live.is_empty() {
+                let reason = dead.map_or_else(|| self.why_nobody_serves(), |(_, reason)| reason);
+                self.take_over(reason, now);
+            } else {
+                self.claim(&live, now);
+            }
         }
     }
 

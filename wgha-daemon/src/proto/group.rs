@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use wgha_common::Timestamp;
 
+use super::gateway::Gateway;
+
 /// How long the notification of a link that was set up may come after the news that it was.
 const ECHO: Duration = Duration::from_millis(100);
 
@@ -20,6 +22,7 @@ pub(super) struct Group {
     pub(super) repeats: usize,
     /// When it was announced last.
     pub(super) announced: Timestamp,
+    pub(super) gateway: Gateway,
 }
 
 /// The virtual addresses, which are held and released together.
@@ -119,6 +122,11 @@ impl Tunnel {
 
     pub(super) const fn is_wanted(&self) -> bool {
         !matches!(self.wish, Wish::Down)
+    }
+
+    /// It was raised, as far as we have been told.
+    pub(super) const fn is_up(&self) -> bool {
+        matches!(self.wish, Wish::UpSince(_))
     }
 
     pub(super) fn saw(&mut self, up: bool) {

@@ -10,21 +10,25 @@ pub(super) const FIRST: Duration = Duration::from_millis(10);
 /// The daemon's side of `LEASE` and `REVOKED` (invariants I4 to I7).
 ///
 /// A lease lasts three of our own intervals from each advert. A Backup waits for three and its
-/// Skew_Time from the arrival of the same advert, hence longer (I6).
+/// Skew_Time from the arrival of the same advert, hence longer (I6). Where there are peers that probe us, it
+/// lasts no longer than they count unanswered probes, and is renewed between the adverts.
 #[derive(Debug, Clone)]
 pub(super) struct LeaseKeeper {
     role: Role,
     epoch: u64,
     until: Timestamp,
     revoked: u64,
+    /// How long it may last after each renewal, because of the probes.
+    renewal: Option<Duration>,
 }
 
 impl LeaseKeeper {
-    pub(super) const fn new() -> Self {
-        Self { role: Role::Backup, epoch: 0, until: Timestamp::ZERO, revoked: 0 }
+    /// With `renewal`: a serving lease lasts no longer than that after each renewal.
+    pub(super) const fn new(renewal: Option<Duration>) -> Self {
+        Self { role: Role::Backup, epoch: 0, until: Timestamp::ZERO, revoked: 0, renewal }
     }
 
-    /// How long a lease lasts.
+    /// How long an advert makes a lease last at most.
     pub(super) fn duration(interval: Centiseconds) -> Duration {
         3 * interval.duration()
     }
@@ -43,19 +47,36 @@ impl LeaseKeeper {
         self.epoch = self.epoch.max(self.revoked).saturating_add(1);
         self.role = role;
         self.until = now + FIRST;
+        self.cap(now);
         self.write()
     }
 
     /// A claim becomes a service of the same election, for no longer than it lasts anyway.
-    pub(super) fn serve(&mut self) -> Action {
+    pub(super) fn serve(&mut self, now: Timestamp) -> Action {
         self.role = Role::Active;
+        self.cap(now);
         self.write()
     }
 
-    /// The same lease until `until`. The caller has seen that it is not over.
-    pub(super) fn renew(&mut self, until: Timestamp) -> Action {
+    /// The same lease until `until`, or for as long as a renewal may last. The caller has seen that it is not
+    /// over.
+    pub(super) fn renew(&mut self, until: Timestamp, now: Timestamp) -> Action {
         self.until = until;
+        self.cap(now);
         self.write()
+    }
+
+    /// The same lease, not beyond `until`.
+    pub(super) fn shorten(&mut self, until: Timestamp) -> Action {
+        self.until = self.until.min(until);
+        self.write()
+    }
+
+    /// Nobody probes a claim.
+    fn cap(&mut self, now: Timestamp) {
+        if let (Role::Active, Some(renewal)) = (self.role, self.renewal) {
+            self.until = self.until.min(now + renewal);
+        }
     }
 
     pub(super) fn end(&mut self) -> Action {
@@ -96,14 +117,14 @@ mod tests {
     #[test]
     fn a_lease_is_over_when_it_lapses_or_is_revoked() {
         let at = Timestamp::from_nanos;
-        let mut lease = LeaseKeeper::new();
+        let mut lease = LeaseKeeper::new(None);
         lease.revoke(7);
         lease.grant(Role::Active, at(0));
         assert_eq!((lease.epoch(), lease.until()), (8, Timestamp::ZERO + FIRST));
-        lease.renew(at(100));
+        lease.renew(at(100), at(0));
         assert!(!lease.is_over(at(99)));
         assert!(lease.is_over(at(100)));
-        lease.renew(at(200));
+        lease.renew(at(200), at(0));
         lease.revoke(7);
         assert!(!lease.is_over(at(100)));
         lease.revoke(8);

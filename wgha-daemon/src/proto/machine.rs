@@ -6,11 +6,13 @@ use std::{
 use wgha_common::Timestamp;
 
 use super::{
-    Action, Input, Reason, Settings, State,
+    Action, Detect, Input, Reason, Settings, State,
     adverts::Adverts,
+    detect::Prober,
     election::Election,
     group::Group,
     health::{Health, Needed},
+    introduced::Acquaintances,
     lease::LeaseKeeper,
     note::Note,
     timers::{Timer, Timers},
@@ -32,6 +34,8 @@ pub struct Machine {
     pub(super) lease: LeaseKeeper,
     pub(super) adverts: Adverts,
     pub(super) election: Election,
+    pub(super) prober: Prober,
+    pub(super) acquaintances: Acquaintances,
     pub(super) health: Health,
     pub(super) group: Group,
     pub(super) notes: BTreeMap<Note, String>,
@@ -59,9 +63,11 @@ impl Machine {
             reason: Reason::Started,
             actions: VecDeque::new(),
             timers: Timers::default(),
-            lease: LeaseKeeper::new(),
+            lease: LeaseKeeper::new(settings.detect.as_ref().map(Detect::lease)),
             adverts: Adverts::default(),
             election: Election::new(settings.interval),
+            prober: Prober::default(),
+            acquaintances: Acquaintances::default(),
             health: Health::default(),
             group: Group::default(),
             notes: BTreeMap::new(),
@@ -78,14 +84,14 @@ impl Machine {
             Input::Started => self.started(now),
             Input::TimerFired => self.timer_fired(now),
             Input::AdvertHeard(heard) => self.advert_heard(heard, now),
-            Input::LookedAgain { routers, revoked_epoch, .. } => {
-                self.looked_again(&routers, revoked_epoch, now)
+            Input::LookedAgain { routers, revoked_epoch, answers } => {
+                self.looked_again(&routers, revoked_epoch, &answers, now)
             }
             Input::LeaseRevoked { epoch, by } => self.lease_revoked(epoch, by, now),
-            Input::Answered(_)
-            | Input::PeerIntroduced(_)
-            | Input::PeerLeft(_)
-            | Input::GatewayAnswered(_) => {}
+            Input::Answered(answer) => self.answered(answer, now),
+            Input::PeerIntroduced(told) => self.peer_introduced(told),
+            Input::PeerLeft(peer) => self.peer_left(peer),
+            Input::GatewayAnswered(at) => self.gateway_answered(at),
             Input::UplinkChanged(uplink) => {
                 self.health.uplink = uplink;
                 self.health_changed(now);
@@ -101,6 +107,7 @@ impl Machine {
             Input::MapFailed(why) => self.map_failed(why, now),
             Input::StopRequested => self.stop_requested(now),
         }
+        self.aim(now);
         self.finish_if_all_is_undone();
     }
 
@@ -222,6 +229,10 @@ impl Machine {
                 Timer::Doubt => self.tunnel_doubted(now),
                 Timer::HoldOff => self.hold_off_over(now),
                 Timer::Stray => self.stray_due(),
+                Timer::Probe => self.probe_due(due, now),
+                Timer::Verdict => self.verdict_due(due, now),
+                Timer::Renew => self.renewal_due(due, now),
+                Timer::Gateway => self.gateway_silent(),
             }
         }
     }

@@ -10,8 +10,9 @@
 //! | `machine` | dispatch, start, stop, faults |
 //! | `election` | who serves: Backup, Active, and what both make of an advert |
 //! | `claim` | preemption: tell first, then serve |
+//! | `detect`, `prober`, `introduced` | probes to the Active Router, and our rank among those that would follow it |
 //! | `adverts`, `lease` | what we say, and what it allows us to do |
-//! | `takeover`, `group` | the order of effects, and which of their ends count |
+//! | `takeover`, `gateway`, `group` | the order of effects, and which of their ends count |
 //! | `health`, `note` | what keeps a node from serving, and what does not |
 //! | `timers` | moments as data |
 //!
@@ -31,22 +32,29 @@
 mod action;
 mod adverts;
 mod claim;
+mod detect;
 mod election;
+mod gateway;
 mod group;
 pub mod handshakes;
 mod health;
 mod input;
+mod introduced;
 mod lease;
 mod machine;
 mod note;
 pub mod peers;
+mod prober;
 mod settings;
 mod state;
+pub mod sync;
 mod takeover;
 mod timers;
 
 pub use action::{Action, Reason};
+pub use detect::{Detection, WhyAdverts};
 pub use input::{Answered, Heard, Input, Introduced, PeerId, TunnelState, UplinkState};
+pub use introduced::Acquaintance;
 pub use machine::Machine;
 pub use settings::{Detect, Settings};
 pub use state::State;

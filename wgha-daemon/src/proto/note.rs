@@ -8,6 +8,8 @@ pub(super) enum Note {
     Announce,
     Release,
     Lower,
+    HalfHeard,
+    Gateway,
 }
 
 impl fmt::Display for Note {
@@ -18,6 +20,8 @@ impl fmt::Display for Note {
             Self::Announce => "the VIP could not be announced",
             Self::Release => "the VIP could not be removed",
             Self::Lower => "the WireGuard interface could not be set down",
+            Self::HalfHeard => "a way through the segment is broken",
+            Self::Gateway => "the VIP may not be reachable",
         })
     }
 }

@@ -20,16 +20,24 @@ pub struct Settings {
 /// `[detect]`: how a failure of a peer is noticed by S-BFD, and how long our own lease lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Detect {
-    /// Between two probes, and between two renewals of our lease.
+    /// Between two probes.
     pub interval: Duration,
     /// How many probes in a row must go unanswered.
     pub multiplier: u8,
 }
 
 impl Detect {
-    /// How long a lease lasts after each renewal: what the others count unanswered probes for (I6).
+    /// How long a lease lasts after each renewal. A Backup's last answered probe may have come right before a
+    /// renewal; it sends the first one that goes unanswered up to an interval later, and the last one of
+    /// `multiplier` so much after that (I6).
     #[must_use]
     pub fn lease(&self) -> Duration {
-        self.interval * u32::from(self.multiplier)
+        self.interval * u32::from(self.multiplier).saturating_sub(1)
+    }
+
+    /// Between two renewals: so often that a stall of ours may last until shortly before the lease ends.
+    #[must_use]
+    pub fn renewal(&self) -> Duration {
+        self.interval / 2
     }
 }

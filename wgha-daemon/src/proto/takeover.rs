@@ -1,8 +1,8 @@
 //! Taking over and stepping down, in order.
 //!
 //! ```text
-//! take over   stamp ▸ short lease ▸ advert ▸ lease ▸ hold VIP ─held▸ announce ▸ raise tunnel ─raised▸ announce, again and again
-//! step down   lease ended ▸ stamp 0 ▸ advert ▸ lower tunnel ▸ release VIP
+//! take over   stamp ▸ short lease ▸ advert ▸ lease ▸ hold VIP ─held▸ announce ▸ raise tunnel ▸ handshakes ─raised▸ announce, again and again
+//! step down   lease ended ▸ stamp 0 ▸ advert ▸ no more handshakes ▸ lower tunnel ▸ release VIP
 //! ```
 //! Adverts are stamped before the lease lets them out, and the lease is ended before anything else:
 //! between two actions the kernel half never has more to go by than the node may do.
@@ -12,8 +12,8 @@ use std::time::Duration;
 use wgha_common::{Timestamp, abi::Role};
 
 use super::{
-    Action, Machine, Reason, State, TunnelState, adverts::PROVOKED_PAUSE, group::Verdict, health::Needed,
-    note::Note, timers::Timer,
+    Action, Machine, Reason, State, TunnelState, adverts::PROVOKED_PAUSE, gateway::Gateway, group::Verdict,
+    health::Needed, note::Note, timers::Timer,
 };
 
 /// Pauses between announcements after the tunnel is up: caches may have missed the first.
@@ -33,14 +33,18 @@ impl Machine {
     /// same election, so that what has ended the claim in the kernel has ended this, too.
     pub(super) fn take_over(&mut self, reason: Reason, now: Timestamp) {
         let lease = if self.state == State::Claiming {
-            self.lease.serve()
+            self.lease.serve(now)
         } else {
             self.stamp(self.settings.priority.number());
             self.lease.grant(Role::Active, now)
         };
         self.timers.leave_role();
-        self.push(lease);
+        self.prober.stop();
+        self.group.gateway = Gateway::default();
+        self.group.repeats = 0;
+        self.begin_lease(lease);
         self.begin_adverts(now);
+        self.begin_renewals(now);
         self.hold_vip();
         self.enter(State::Active, reason, now);
     }
@@ -55,6 +59,8 @@ impl Machine {
         self.push(end);
         self.send_resignation();
         if self.state == State::Active {
+            self.note(Note::Gateway, Ok(()));
+            self.push(Action::StopHandshakes);
             self.undo_group();
         }
     }
@@ -104,8 +110,10 @@ impl Machine {
 
     fn vip_is_ours(&mut self, now: Timestamp) {
         self.announce(now);
+        self.await_gateway(now);
         if !self.group.tunnel.is_wanted() {
             self.raise_tunnel();
+            self.push(Action::StartHandshakes);
         }
     }
 
@@ -166,9 +174,18 @@ impl Machine {
 
     pub(super) fn announce_due(&mut self, now: Timestamp) {
         self.announce(now);
+        match self.group.gateway.pause() {
+            Some(pause) => self.timers.arm(Timer::Announce, now + pause),
+            None => self.announce_at_leisure(),
+        }
+    }
+
+    /// Not again before the next of the pauses.
+    pub(super) fn announce_at_leisure(&mut self) {
+        self.timers.disarm(Timer::Announce);
         if let Some(pause) = ANNOUNCE_PAUSES.get(self.group.repeats) {
             self.group.repeats += 1;
-            self.timers.arm(Timer::Announce, now + *pause);
+            self.timers.arm(Timer::Announce, self.group.announced + *pause);
         }
     }
 

@@ -17,14 +17,33 @@ pub(super) enum Timer {
     HoldOff = 5,
     /// Whoever has set the tunnel up on a node that does not serve must have finished with it.
     Stray = 6,
+    /// The next probe of the router that we obey.
+    Probe = 7,
+    /// The router that we obey is found dead, if nothing comes.
+    Verdict = 8,
+    /// The next renewal of our lease.
+    Renew = 9,
+    /// The gateway has had its time to answer.
+    Gateway = 10,
 }
 
 impl Timer {
     /// How many there are.
-    pub(super) const COUNT: usize = 7;
+    pub(super) const COUNT: usize = 11;
 
-    const ALL: [Self; Self::COUNT] =
-        [Self::ActiveDown, Self::Adver, Self::Claim, Self::Announce, Self::Doubt, Self::HoldOff, Self::Stray];
+    const ALL: [Self; Self::COUNT] = [
+        Self::ActiveDown,
+        Self::Adver,
+        Self::Claim,
+        Self::Announce,
+        Self::Doubt,
+        Self::HoldOff,
+        Self::Stray,
+        Self::Probe,
+        Self::Verdict,
+        Self::Renew,
+        Self::Gateway,
+    ];
 }
 
 /// Timers as data: moments, at most one per [`Timer`].

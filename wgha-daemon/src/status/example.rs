@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{
-    LeaseStatus, RouterStatus, Snapshot, TrafficStatus, UplinkStatus, VrrpStatus, Wakeups, WireguardStatus,
+    DetectionStatus, LeaseStatus, PeerStatus, RouterStatus, Snapshot, TrafficStatus, UplinkStatus,
+    VrrpStatus, Wakeups, WireguardStatus,
 };
 
 /// A, which has taken over two hours ago.
@@ -25,6 +26,26 @@ pub(super) fn active() -> Snapshot {
             held: true,
             active_router: Some("self".into()),
         },
+        detection: DetectionStatus {
+            by: "adverts".into(),
+            why: Some("it serves itself".into()),
+            peer: None,
+            interval_ms: Some(10.0),
+            probes: None,
+            unanswered: 0,
+            rtt_us: None,
+            stalls: 0,
+            not_real_time: None,
+        },
+        peers: vec![PeerStatus {
+            address: address("2001:db8:1::4"),
+            connected_s: Some(7_384.0),
+            why_not: None,
+            source: Some(address("fe80::4")),
+            priority: Some(99),
+            serving: Some(false),
+            clock_offset_ms: Some(-0.31),
+        }],
         uplink: UplinkStatus {
             interface: "eno1".into(),
             running: true,
@@ -61,6 +82,18 @@ pub(super) fn backup() -> Snapshot {
     s.vrrp.priority = 99;
     s.vrrp.held = false;
     s.vrrp.active_router = Some("fe80::3".into());
+    let probed = Some(address("2001:db8:1::3"));
+    s.detection = DetectionStatus {
+        by: "probes".into(),
+        why: None,
+        peer: probed,
+        probes: Some(5),
+        rtt_us: Some(87.4),
+        stalls: 2,
+        ..s.detection
+    };
+    (s.peers[0].address, s.peers[0].source) = (address("2001:db8:1::3"), Some(address("fe80::3")));
+    (s.peers[0].priority, s.peers[0].serving) = (Some(100), Some(true));
     s.uplink.source = Some(address("fe80::4"));
     s.uplink.ingress = "tc (clsact)".into();
     s.uplink.egress = "clsact".into();
@@ -80,6 +113,11 @@ pub(super) fn fault() -> Snapshot {
     let faults = ["the uplink is down or has no carrier", "the WireGuard interface does not exist"];
     s.reason = faults.join("; ");
     s.problems = faults.map(String::from).into();
+    s.detection.by = "adverts".into();
+    s.detection.why = Some("it takes no part".into());
+    s.detection.not_real_time = Some("not permitted: CAP_SYS_NICE is missing".into());
+    s.peers[0].connected_s = None;
+    s.peers[0].why_not = Some("no answer for 3 s".into());
     s.uplink.running = false;
     s.uplink.source = None;
     s.wireguard.present = false;

@@ -35,6 +35,10 @@ pub struct Snapshot {
     pub problems: Vec<String>,
     /// The virtual router.
     pub vrrp: VrrpStatus,
+    /// How this node would notice that the Active Router has failed.
+    pub detection: DetectionStatus,
+    /// The other servers, in the order of the configuration.
+    pub peers: Vec<PeerStatus>,
     /// The uplink and what is attached to it.
     pub uplink: UplinkStatus,
     /// The WireGuard interface.
@@ -66,6 +70,48 @@ pub struct VrrpStatus {
     pub held: bool,
     /// Who is Active, as far as this node knows: an address, or `self`; none when nobody is heard.
     pub active_router: Option<String>,
+}
+
+/// How a failure of the Active Router would be noticed now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DetectionStatus {
+    /// `probes` or `adverts`.
+    pub by: String,
+    /// Why by adverts, in a sentence; none when it is by probes.
+    pub why: Option<String>,
+    /// Who is probed.
+    pub peer: Option<IpAddr>,
+    /// `[detect] interval`, milliseconds; none without other servers.
+    pub interval_ms: Option<f64>,
+    /// How many probes in a row must go unanswered.
+    pub probes: Option<u32>,
+    /// How many have.
+    pub unanswered: u32,
+    /// How long the last answer took, microseconds.
+    pub rtt_us: Option<f64>,
+    /// How often this node was late itself and did not count it against the other.
+    pub stalls: u64,
+    /// Why the loop does not run in real time; none when it does.
+    pub not_real_time: Option<String>,
+}
+
+/// Another server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its address in the configuration.
+    pub address: IpAddr,
+    /// Seconds since the peer channel is open; none when it is not.
+    pub connected_s: Option<f64>,
+    /// Why it is not.
+    pub why_not: Option<String>,
+    /// Where its adverts come from.
+    pub source: Option<IpAddr>,
+    /// Its priority.
+    pub priority: Option<u8>,
+    /// It says that it serves.
+    pub serving: Option<bool>,
+    /// Its clock minus ours, milliseconds.
+    pub clock_offset_ms: Option<f64>,
 }
 
 /// The uplink.

@@ -13,6 +13,9 @@ pub const CAPACITY: usize = 4096;
 /// How many events a follower may be behind before it is dropped.
 const FOLLOWER_LAG: usize = 1024;
 
+/// What happens later has another cause.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// What sort of thing happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -83,7 +86,9 @@ impl Recorder {
 
     /// Remembers that `what` happened at `at`, which need not be now.
     pub fn record(&mut self, kind: Kind, what: &str, detail: impl Into<String>, at: Timestamp) {
-        let since_evidence = self.evidence.map(|evidence| at.since(evidence).as_micros());
+        let since_evidence =
+            self.evidence.map(|evidence| at.since(evidence)).filter(|since| *since < LONGEST);
+        let since_evidence = since_evidence.map(|since| since.as_micros());
         let event = Event {
             seq: self.next_seq,
             at_ns: at.as_nanos(),

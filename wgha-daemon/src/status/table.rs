@@ -6,7 +6,7 @@ use std::{
 use wgha_common::{Centiseconds, abi::Counter};
 
 use super::{
-    Event, RouterStatus, Snapshot, TrafficStatus,
+    Event, PeerStatus, RouterStatus, Snapshot, TrafficStatus,
     human::{bytes, count, millis, plural, span},
 };
 
@@ -112,12 +112,15 @@ fn rows(s: &Snapshot) -> Vec<Row> {
     let mut rows = vec![
         ("virtual router", vec![virtual_router(s)]),
         ("addresses", vec![addresses(s)]),
-        ("detection", vec![detection(s)]),
+        ("detection", detection(s)),
         ("heard", heard_routers(s)),
         ("uplink", vec![uplink(s), programs(s)]),
         ("lease", vec![lease(s)]),
         ("tunnel", tunnel(s)),
     ];
+    if !s.peers.is_empty() {
+        rows.insert(4, ("servers", s.peers.iter().map(server).collect()));
+    }
     rows.extend(attention(s));
     rows.push(("daemon", vec![daemon(s), wakeups(s)]));
     rows
@@ -134,14 +137,55 @@ fn addresses(s: &Snapshot) -> String {
     format!("{} ({held})", s.vrrp.virtual_addresses.join(", "))
 }
 
+fn detection(s: &Snapshot) -> Vec<String> {
+    let d = &s.detection;
+    let mut lines = match (d.peer, d.probes, d.interval_ms) {
+        (Some(peer), Some(probes), Some(interval)) if d.by == "probes" => {
+            let answer = d.rtt_us.map_or("none is answered yet".into(), |us| {
+                format!("the last answer took {}", millis(us / 1e3))
+            });
+            vec![format!("by {probes} unanswered probes of {peer}, one every {}; {answer}", millis(interval))]
+        }
+        _ => {
+            let why = d.why.as_ref().map_or(String::new(), |why| format!("; {why}"));
+            vec![by_adverts(s) + &why]
+        }
+    };
+    if let Some(why) = &d.not_real_time {
+        lines.push(format!("not in real time: {why}"));
+    }
+    if d.stalls > 0 {
+        lines.push(format!("late itself {}, and not held against the other", plural(d.stalls, "time")));
+    }
+    lines
+}
+
+fn server(p: &PeerStatus) -> String {
+    let Some(connected) = p.connected_s else {
+        return format!(
+            "{} NOT CONNECTED: {}",
+            p.address,
+            p.why_not.as_deref().unwrap_or("no connection yet")
+        );
+    };
+    let role = match p.serving {
+        Some(true) => "Active",
+        Some(false) => "Backup",
+        None => "not introduced",
+    };
+    let priority = p.priority.map_or(String::new(), |priority| format!(", priority {priority}"));
+    let clock = p.clock_offset_ms.map_or(String::new(), |ms| format!(", its clock {ms:+.1} ms"));
+    format!("{}: {role}{priority}, channel open for {}{clock}", p.address, span(connected))
+}
+
 /// When this node would take over: a Backup goes by the Active Router's interval (RFC 9568 §6.1).
-fn detection(s: &Snapshot) -> String {
+fn by_adverts(s: &Snapshot) -> String {
     let active = s.routers.iter().find(|r| Some(r.address.to_string()) == s.vrrp.active_router);
     let interval = active.map_or(s.vrrp.advert_interval_ms, |r| r.advert_interval_ms);
     let interval = u16::try_from(interval / 10).ok().and_then(|cs| Centiseconds::new(cs).ok());
     let Some(interval) = interval else { return "by adverts".into() };
     let down = interval.active_down_interval(s.vrrp.priority).as_secs_f64();
-    format!("by adverts, {} after the last one; [detect] is not used yet", span(down))
+    format!("by adverts, {} after the last one", span(down))
 }
 
 fn heard_routers(s: &Snapshot) -> Vec<String> {

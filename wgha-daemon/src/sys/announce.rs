@@ -1,11 +1,11 @@
-//! Frames that we send: adverts, and announcements of where a VIP is.
+//! Frames that we send: adverts, announcements of where a VIP is, and questions that prove that they were heard.
 
 use std::net::IpAddr;
 
 use bytes::BytesMut;
 use wgha_common::{
     Address, Family,
-    wire::{NoRoom, arp, ethernet, ndisc, vrrp},
+    wire::{NoRoom, arp, ethernet, ip, ndisc, vrrp},
 };
 
 /// An advert as a whole frame.
@@ -34,28 +34,48 @@ pub fn advert(advert: &vrrp::Advert<'_>, mac: ethernet::Mac) -> Result<BytesMut,
 pub fn announcement(vip: IpAddr, mac: ethernet::Mac) -> Result<BytesMut, NoRoom> {
     let address = Address::from(vip);
     match address.family() {
-        Family::V4 => gratuitous_arp(address, mac),
-        Family::V6 => neighbour_advertisement(address, mac),
+        Family::V4 => arp_request(arp::Request { sender: address, mac, target: address }),
+        // From the VIP itself: it is held when it is announced, and every node accepts that.
+        Family::V6 => {
+            let message = ndisc::Advertisement { source: address, target: address, mac };
+            neighbour_frame(&message.ip_header(), mac, |out| message.emit(out))
+        }
     }
 }
 
-fn gratuitous_arp(address: Address, mac: ethernet::Mac) -> Result<BytesMut, NoRoom> {
+/// "Where is `gateway`?" from `vip` as a whole frame: who answers has learnt where `vip` is.
+///
+/// # Errors
+/// None in practice: the frame is made long enough.
+pub fn solicitation(vip: IpAddr, mac: ethernet::Mac, gateway: IpAddr) -> Result<BytesMut, NoRoom> {
+    let (source, target) = (Address::from(vip), Address::from(gateway));
+    match source.family() {
+        Family::V4 => arp_request(arp::Request { sender: source, mac, target }),
+        Family::V6 => {
+            let message = ndisc::Solicitation { source, mac, target };
+            neighbour_frame(&message.ip_header(), mac, |out| message.emit(out))
+        }
+    }
+}
+
+fn arp_request(request: arp::Request) -> Result<BytesMut, NoRoom> {
     let mut frame = BytesMut::zeroed(ethernet::HEADER_LEN + arp::LEN);
-    ethernet::Header { destination: ethernet::BROADCAST, source: mac, ethertype: ethernet::ARP }
-        .emit(&mut frame)?;
-    arp::Announcement { address, mac }.emit(&mut frame[ethernet::HEADER_LEN..])?;
+    let (destination, source) = (ethernet::BROADCAST, request.mac);
+    ethernet::Header { destination, source, ethertype: ethernet::ARP }.emit(&mut frame)?;
+    request.emit(&mut frame[ethernet::HEADER_LEN..])?;
     Ok(frame)
 }
 
-fn neighbour_advertisement(target: Address, mac: ethernet::Mac) -> Result<BytesMut, NoRoom> {
-    // From the VIP itself: it is held when it is announced, and every node accepts that.
-    let message = ndisc::Advertisement { source: target, target, mac };
-    let ip = message.ip_header();
+fn neighbour_frame(
+    ip: &ip::Header,
+    mac: ethernet::Mac,
+    emit: impl FnOnce(&mut [u8]) -> Result<(), NoRoom>,
+) -> Result<BytesMut, NoRoom> {
     let payload = ethernet::HEADER_LEN + ip.emitted_len();
     let mut frame = BytesMut::zeroed(payload + ndisc::MESSAGE_LEN);
-    let destination = ethernet::ipv6_multicast(ndisc::ALL_NODES.0);
+    let destination = ethernet::ipv6_multicast(ip.destination.0);
     ethernet::Header { destination, source: mac, ethertype: ethernet::IPV6 }.emit(&mut frame)?;
     ip.emit(&mut frame[ethernet::HEADER_LEN..])?;
-    message.emit(&mut frame[payload..])?;
+    emit(&mut frame[payload..])?;
     Ok(frame)
 }

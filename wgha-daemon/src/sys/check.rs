@@ -11,7 +11,7 @@ use nix::unistd::{AccessFlags, access};
 use super::{
     address::{self, InterfaceAddress, same_prefix},
     bpf::{Programs, attach},
-    link, netlink,
+    link, netlink, realtime,
     report::Report,
     wireguard::{self, Facts},
 };
@@ -49,6 +49,7 @@ pub async fn system(config: &Config) -> Report {
     interfaces(config, &mut report).await;
     bpffs(&config.paths.bpffs, &mut report);
     socket(&config.paths.socket, &mut report);
+    conduct(config, &mut report);
     report
 }
 
@@ -176,6 +177,18 @@ fn socket(path: &Path, report: &mut Report) {
     }
     let mend = "RuntimeDirectory=wgha (systemd) makes one that is";
     report.problem(what, format!("{} is not writable; {mend}", there.display()));
+}
+
+fn conduct(config: &Config, report: &mut Report) {
+    let conduct = realtime::probe();
+    match &conduct.not_scheduled {
+        None => report.ok("real time", "the loop will run under SCHED_FIFO"),
+        Some(why) => report.note("real time", format!("{why}; a busy machine may keep the loop waiting")),
+    }
+    if let Some(why) = &conduct.not_locked {
+        report.note("memory", format!("not locked, {why}"));
+    }
+    report.note("detection", config.detection_note(conduct.not_scheduled.is_none()));
 }
 
 /// The path, or the nearest folder above it that exists.

@@ -1,7 +1,7 @@
 //! Network interfaces: reading them, setting them up and down.
 
 use futures_util::TryStreamExt as _;
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use rtnetlink::{Handle, LinkUnspec};
 use wgha_common::{IfIndex, wire::ethernet::Mac};
 
@@ -18,6 +18,8 @@ pub struct Link {
     pub running: bool,
     /// Its Ethernet address; all zero when it has none (a tunnel).
     pub mac: Mac,
+    /// One end of a pair of virtual cables. Native XDP sends from it only if the other end has a program, too.
+    pub veth: bool,
 }
 
 /// Reads the interface of this name; `None` when there is none.
@@ -44,7 +46,13 @@ fn parse(message: &LinkMessage) -> Link {
         up: flags.contains(LinkFlags::Up),
         running: flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
         mac: mac.unwrap_or_default(),
+        veth: is_veth(message),
     }
+}
+
+fn is_veth(message: &LinkMessage) -> bool {
+    let veth = LinkInfo::Kind(InfoKind::Veth);
+    message.attributes.iter().any(|a| matches!(a, LinkAttribute::LinkInfo(info) if info.contains(&veth)))
 }
 
 /// Sets the interface up or down. Down takes about 35 ms for WireGuard: the kernel waits for readers.

@@ -14,10 +14,11 @@ use netlink_packet_route::{
     route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol},
 };
 use rtnetlink::Handle;
-use wgha_common::IfIndex;
+use tokio::sync::watch;
+use wgha_common::{IfIndex, Timestamp};
 
 use super::{
-    address,
+    address, clock,
     link::{self, Link},
     netlink::{NetlinkError, is_errno},
 };
@@ -34,6 +35,8 @@ pub struct Tunnel {
     remembered: Option<Remembered>,
     /// The link has not been down since it had all that is remembered.
     intact: bool,
+    /// When it was raised last: said as soon as it is up, before its addresses and routes are back.
+    raised: watch::Sender<Timestamp>,
 }
 
 /// What an interface had while it was up.
@@ -48,9 +51,9 @@ struct Remembered {
 impl Tunnel {
     /// The link `name`, with what an earlier daemon has left in `file`.
     #[must_use]
-    pub fn new(handle: Handle, name: &str, file: PathBuf) -> Self {
+    pub fn new(handle: Handle, name: &str, file: PathBuf, raised: watch::Sender<Timestamp>) -> Self {
         let remembered = fs::read_to_string(&file).ok().as_deref().and_then(Remembered::from_text);
-        Self { handle, name: name.to_owned(), file, remembered, intact: true }
+        Self { handle, name: name.to_owned(), file, remembered, intact: true, raised }
     }
 
     /// Keeps up with what others do to the link: remembers what it has, and puts back what it has lost
@@ -91,6 +94,7 @@ impl Tunnel {
             self.intact = false;
             link::set_up(&self.handle, &self.name, link.index, true).await?;
         }
+        self.raised.send_replace(clock::now());
         self.put_back_and_remember(link.index).await
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, str::FromStr, time::Duration};
 
-use wgha::proto::{Action, Heard};
+use wgha::proto::{Action, Answered, Detect, Heard, PeerId};
 use wgha_common::{Centiseconds, Timestamp};
 
 /// What may go wrong with a line.
@@ -90,6 +90,31 @@ pub fn heard(words: &[&str], zero: Zero, now: Timestamp) -> Result<Heard> {
     };
     pairs.none_left()?;
     Ok(heard)
+}
+
+/// `0 up number=3 at=5ms`, `0 down number=4`
+pub fn answered(words: &[&str], zero: Zero, now: Timestamp) -> Result<Answered> {
+    let [peer, state, rest @ ..] = words else { return Err("answered: who, up or down?".into()) };
+    let mut pairs = Pairs::of(rest)?;
+    let answered = Answered {
+        peer: PeerId(parse(peer)?),
+        number: pairs.take("number", parse)?.ok_or("no number")?,
+        at: pairs.take("at", |word| zero.moment(word))?.unwrap_or(now),
+        up: match *state {
+            "up" => true,
+            "down" => false,
+            _ => return unknown(state),
+        },
+    };
+    pairs.none_left()?;
+    Ok(answered)
+}
+
+/// `10msx3`
+pub fn detect(word: &str) -> Result<Detect> {
+    let (interval, multiplier) =
+        word.split_once('x').ok_or_else(|| format!("`{word}` is not a detection"))?;
+    Ok(Detect { interval: duration(interval)?, multiplier: parse(multiplier)? })
 }
 
 /// An action in the words of a case: its name, its main value if it has one, its other values.

@@ -2,7 +2,10 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use wgha::proto::{Action, Heard, Input, Machine, Settings, TunnelState, UplinkState};
+use wgha::proto::{
+    Acquaintance, Action, Answered, Detection, Heard, Input, Introduced, Machine, PeerId, Settings,
+    TunnelState, UplinkState, WhyAdverts,
+};
 use wgha_common::{Priority, Timestamp};
 
 use crate::line::{self, Pairs, Result, Zero, parse, unknown};
@@ -70,6 +73,7 @@ impl Stage {
         settings.preempt = pairs.take("preempt", line::yes)?.unwrap_or(settings.preempt);
         settings.preempt_delay =
             pairs.take("preempt_delay", line::duration)?.unwrap_or(settings.preempt_delay);
+        settings.detect = pairs.take("detect", line::detect)?.or(settings.detect);
         pairs.none_left()
     }
 
@@ -95,6 +99,11 @@ impl Stage {
                 Input::LeaseRevoked { epoch: parse(epoch)?, by: self.heard(words)? }
             }
             ["looked", words @ ..] => self.looked(words)?,
+            ["answered", words @ ..] => Input::Answered(self.answer(words)?),
+            ["introduced", peer, words @ ..] => Input::PeerIntroduced(introduced(peer, words)?),
+            ["left", peer] => Input::PeerLeft(PeerId(parse(peer)?)),
+            ["gateway"] => Input::GatewayAnswered(self.now),
+            ["gateway", at] => Input::GatewayAnswered(self.zero.moment(at)?),
             ["uplink", words @ ..] => Input::UplinkChanged(uplink(words)?),
             ["tunnel", word] => Input::TunnelChanged(tunnel(word)?),
             ["vip_lost", who] => Input::VipLost(parse(who)?),
@@ -109,17 +118,25 @@ impl Stage {
         line::heard(words, self.zero, self.now)
     }
 
-    /// `looked [revoked=1] nobody`, `looked ::4 priority=90 at=5ms , ::5 priority=0 at=6ms`
+    fn answer(&self, words: &[&str]) -> Result<Answered> {
+        line::answered(words, self.zero, self.now)
+    }
+
+    /// `looked [revoked=1] nobody`, `looked ::4 priority=90 at=5ms , ::5 priority=0 at=6ms , answered 0 up number=3`
     fn looked(&self, words: &[&str]) -> Result<Input> {
         let (revoked_epoch, words) = match words.split_first() {
             Some((word, rest)) if word.starts_with("revoked=") => (parse(&word["revoked=".len()..])?, rest),
             _ => (0, words),
         };
-        let routers = match words {
-            ["nobody"] => Vec::new(),
-            routers => routers.split(|w| *w == ",").map(|words| self.heard(words)).collect::<Result<_>>()?,
-        };
-        Ok(Input::LookedAgain { routers, revoked_epoch, answers: Vec::new() })
+        let (mut routers, mut answers) = (Vec::new(), Vec::new());
+        for words in words.split(|w| *w == ",") {
+            match words {
+                ["nobody"] => {}
+                ["answered", words @ ..] => answers.push(self.answer(words)?),
+                words => routers.push(self.heard(words)?),
+            }
+        }
+        Ok(Input::LookedAgain { routers, revoked_epoch, answers })
     }
 
     fn expect(&mut self, want: &[&str], line: &str) -> Result<()> {
@@ -167,6 +184,9 @@ impl Stage {
             "active_router" => {
                 is("Active Router", machine.active_router().map_or_else(none, |a| a.to_string()))
             }
+            "detection" => is("detection", detection(machine.detection())),
+            "stalls" => is("count of stalls", machine.suppressed_stalls().to_string()),
+            "peers" => is("list of peers", peers(machine)),
             "holds_vip" => is("VIP", if machine.holds_vip() { "yes" } else { "no" }.into()),
             "problems" if machine.problems().is_empty() => is("list of problems", none()),
             "problems" => is("list of problems", machine.problems().join("; ")),
@@ -224,6 +244,7 @@ impl Stage {
         self.fire();
         self.nobody_looked();
         self.silently(Input::VipHeld(Ok(())));
+        self.silently(Input::GatewayAnswered(self.now));
         self.silently(Input::TunnelRaised(Ok(())));
         self.silently(Input::TunnelChanged(tunnel("up").unwrap()));
         let announced = self.now + Duration::from_secs(15);
@@ -249,6 +270,44 @@ impl Stage {
         self.machine.handle(input, self.now);
         std::iter::from_fn(|| self.machine.poll_action()).collect()
     }
+}
+
+fn detection(detection: Detection) -> String {
+    match detection {
+        Detection::Adverts(WhyAdverts::NoPeers) => "adverts, no peers".into(),
+        Detection::Adverts(WhyAdverts::NobodyObeyed) => "adverts, nobody obeyed".into(),
+        Detection::Adverts(WhyAdverts::NotIntroduced(who)) => format!("adverts, {who} not introduced"),
+        Detection::Adverts(WhyAdverts::NotAnswered(peer)) => format!("adverts, {} has not answered", peer.0),
+        Detection::Probes { peer, interval, probes, unanswered, last_rtt } => {
+            let rtt = last_rtt.map_or_else(|| "none".into(), |rtt| format!("{rtt:?}"));
+            format!("probes to {} every {interval:?}, {unanswered} of {probes} unanswered, rtt {rtt}", peer.0)
+        }
+    }
+}
+
+/// `0 present answers, 1 gone never_answered`
+fn peers(machine: &Machine) -> String {
+    let words = |known: &Acquaintance| {
+        let present = if known.present { "present" } else { "gone" };
+        let answers = if known.answered { "answers" } else { "never_answered" };
+        format!("{} {present} {answers}", known.told.peer.0)
+    };
+    machine.acquaintances().iter().map(words).collect::<Vec<_>>().join(", ")
+}
+
+/// `introduced 0 ::4 priority=200 lease=20ms required_min_rx=10ms`
+fn introduced(peer: &str, words: &[&str]) -> Result<Introduced> {
+    let (source, rest) = words.split_first().ok_or("nobody is introduced")?;
+    let mut pairs = Pairs::of(rest)?;
+    let told = Introduced {
+        peer: PeerId(parse(peer)?),
+        source: parse(source)?,
+        priority: pairs.take("priority", parse)?.ok_or("no priority")?,
+        lease: pairs.take("lease", line::duration)?.unwrap_or(Duration::from_millis(20)),
+        required_min_rx: pairs.take("required_min_rx", line::duration)?.unwrap_or(Duration::from_millis(10)),
+    };
+    pairs.none_left()?;
+    Ok(told)
 }
 
 fn uplink(words: &[&str]) -> Result<UplinkState> {

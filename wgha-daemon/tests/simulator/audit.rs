@@ -4,16 +4,17 @@
 //! |---|---|
 //! | Nobody begins to serve while somebody within reach has been serving for a while (I6) | `ESTABLISHED`, after `i + reach` of undisturbed hearing, `4 i + 60 ms` if that one stood still |
 //! | Nobody begins to serve within `3 i` after its machine stood still for longer than `4 i + 60 ms`, likewise (I3) | |
+//! | Who takes over because of probes does so only after the lease of the router that it has probed is over (I6) | none, if no frames between the two were lost |
 //! | Two nodes within reach do not both serve (I7) | `i + reach`; `3 i + reach`, a lease, if one of them stands still |
 //! | Where somebody is able to serve, somebody serves | `9 i + 150 ms` after the last disturbance in that part of the network |
 //! | In the end one serves, the best if all preempt, with VIP and tunnel; the others have neither | |
 //!
 //! `i` is the advertisement interval, `reach` the longest that a frame and the daemons at its ends may take.
 
-use wgha::proto::{Action, State};
+use wgha::proto::{Action, Reason, State};
 use wgha_common::{
     Centiseconds, Timestamp,
-    abi::{Role, outranks},
+    abi::{Lease, Role, outranks},
 };
 
 use crate::{
@@ -29,6 +30,8 @@ const REACH: u64 = MAX_DELAY + 3 * MAX_LATENCY;
 /// 10 ms between its look and its decision, and for 10 ms between that and the map.
 const ESTABLISHED: u64 = REACH + 20 * MILLI;
 const PATIENCE: u64 = 60 * MILLI;
+/// What was lost longer ago does not matter to a verdict any more.
+const MEMORY: u64 = 2_000 * MILLI;
 
 /// What has been seen of a world.
 pub struct Audit {
@@ -49,14 +52,19 @@ pub struct Seen {
     pub lapsed: u64,
     pub outranked: u64,
     pub resigned: u64,
+    pub unanswered: u64,
+    pub admin_down: u64,
+    /// Take-overs by probes that were held against the strict rule.
+    pub strict: u64,
     /// Moments at which two served, each within its bound.
     pub both: u64,
 }
 
 impl Seen {
-    fn all(&mut self) -> [&mut u64; 8] {
-        let Self { active, claiming, fault, stopping, lapsed, outranked, resigned, both } = self;
-        [active, claiming, fault, stopping, lapsed, outranked, resigned, both]
+    fn all(&mut self) -> [&mut u64; 11] {
+        let Self { active, claiming, fault, stopping, lapsed, outranked, resigned, .. } = self;
+        let Self { unanswered, admin_down, strict, both, .. } = self;
+        [active, claiming, fault, stopping, lapsed, outranked, resigned, unanswered, admin_down, strict, both]
     }
 
     pub fn add(&mut self, other: &Self) {
@@ -73,6 +81,19 @@ impl Seen {
     }
 }
 
+/// Whose lease was found over, and which: it may have stood still with its machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Found {
+    node: usize,
+    lease: Lease,
+}
+
+impl Found {
+    fn of(node: &Node) -> Self {
+        Self { node: node.me, lease: node.kernel.lease }
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Record {
     serving_since: Option<u64>,
@@ -84,6 +105,10 @@ struct Record {
     paused: (u64, u64),
     /// When it could last not hear, or be heard, as usual.
     reach_changed: u64,
+    /// When frames from or to it were last lost.
+    frames_lost: u64,
+    /// Whom it has taken over from because of probes.
+    found_dead: Option<Found>,
 }
 
 impl Audit {
@@ -108,6 +133,10 @@ impl Audit {
         self.records[node].reach_changed = now;
     }
 
+    pub fn frames_lost(&mut self, node: usize, now: u64) {
+        self.records[node].frames_lost = now;
+    }
+
     pub fn network_changed(&mut self, now: u64) {
         self.network_changed = now;
     }
@@ -124,6 +153,7 @@ impl Audit {
         for me in (0..world.nodes.len()).filter(|me| begin & (1 << me) != 0) {
             check_begin(world, me)?;
         }
+        check_found_dead(world)?;
         check_both(world)?;
         check_nobody(world)
     }
@@ -159,7 +189,10 @@ impl Audit {
             Action::SetLease { until, .. } if *until == Timestamp::ZERO => true,
             Action::SetLease { role, epoch, until } => self.check_lease(node, daemon, *role, *epoch, *until),
             Action::SendAdvert => node.kernel.stamp.0 == 0 || granted(Role::Claiming),
-            Action::HoldVip | Action::RaiseTunnel | Action::Announce => granted(Role::Active),
+            Action::HoldVip | Action::RaiseTunnel | Action::Announce | Action::StartHandshakes => {
+                granted(Role::Active)
+            }
+            Action::SendProbe { .. } => daemon.machine.state() == State::Backup,
             Action::Report { role, reason } => {
                 self.count(*role, reason);
                 true
@@ -179,11 +212,16 @@ impl Audit {
             last.until != 0 && daemon.handled_at.as_nanos() < last.until && role as u32 >= last.role;
         let right =
             if epoch == last.epoch { renewed } else { epoch > last.epoch && epoch > node.kernel.revoked };
-        right && until.since(daemon.handled_at).as_nanos() <= u128::from(3 * self.interval)
+        let longest = match node.settings.detect {
+            Some(detect) if role == Role::Active => {
+                detect.lease().as_nanos().min(u128::from(3 * self.interval))
+            }
+            _ => u128::from(3 * self.interval),
+        };
+        right && until.since(daemon.handled_at).as_nanos() <= longest
     }
 
-    fn count(&mut self, role: State, reason: &wgha::proto::Reason) {
-        use wgha::proto::Reason;
+    fn count(&mut self, role: State, reason: &Reason) {
         let seen = &mut self.seen;
         let one = |counter: &mut u64, is: bool| *counter += u64::from(is);
         one(&mut seen.active, role == State::Active);
@@ -193,6 +231,8 @@ impl Audit {
         one(&mut seen.lapsed, *reason == Reason::LeaseLapsed);
         one(&mut seen.outranked, matches!(reason, Reason::Outranked { .. }));
         one(&mut seen.resigned, matches!(reason, Reason::ActiveResigned(_)));
+        one(&mut seen.unanswered, matches!(reason, Reason::ProbesUnanswered { .. }));
+        one(&mut seen.admin_down, matches!(reason, Reason::AdminDown(_)));
     }
 }
 
@@ -206,14 +246,53 @@ fn observe(world: &mut World, me: usize) -> bool {
     if serves {
         record.last_served = now;
     }
+    if begins {
+        let found_dead = found_dead(world, me);
+        world.audit.records[me].found_dead = found_dead;
+        world.audit.seen.strict += u64::from(found_dead.is_some());
+    }
     begins
+}
+
+/// What a node that begins to serve has found dead by probes.
+fn found_dead(world: &World, me: usize) -> Option<Found> {
+    let machine = &world.nodes[me].daemon.as_ref()?.machine;
+    let active = match machine.reason() {
+        Reason::ProbesUnanswered { active, .. } | Reason::AdminDown(active) => *active,
+        _ => return None,
+    };
+    let other = (0..world.nodes.len()).find(|n| address(*n) == active)?;
+    let records = &world.audit.records;
+    let lost = records[me].frames_lost.max(records[other].frames_lost);
+    let delivered = frames_pass(world, me, other) && (lost == 0 || world.now - lost > MEMORY);
+    let established = records[other].serving_since.is_none_or(|since| world.now - since > ESTABLISHED);
+    (delivered && established).then(|| Found::of(&world.nodes[other]))
+}
+
+/// The lease that was found over by probes must not serve any more, whatever has become of daemon and machine.
+fn check_found_dead(world: &World) -> Result<(), String> {
+    for (me, record) in world.audit.records.iter().enumerate().filter(|(_, r)| r.serving_since.is_some()) {
+        let Some(found) = record.found_dead else { continue };
+        let node = &world.nodes[found.node];
+        if node.serves(world.now) && Found::of(node) == found {
+            return Err(format!("node {me} has taken over from node {}, which serves", found.node));
+        }
+    }
+    Ok(())
+}
+
+/// Whether probes and answers pass between the two.
+fn frames_pass(world: &World, a: usize, b: usize) -> bool {
+    let net = &world.network;
+    let passes = |n: usize| net.deaf[n] == 0 && net.filtered[n] == 0 && world.nodes[n].carrier;
+    net.lossy == 0 && net.part[a] == net.part[b] && passes(a) && passes(b)
 }
 
 /// Whether frames of either reach the other.
 fn hear_each_other(world: &World, a: usize, b: usize) -> bool {
     let net = &world.network;
-    let hears = |n: usize| net.deaf[n] == 0 && world.nodes[n].carrier && !world.nodes[n].adverts_fail;
-    net.lossy == 0 && net.part[a] == net.part[b] && hears(a) && hears(b)
+    let heard = |n: usize| net.unheard[n] == 0 && !world.nodes[n].adverts_fail;
+    frames_pass(world, a, b) && heard(a) && heard(b)
 }
 
 fn check_begin(world: &World, me: usize) -> Result<(), String> {
@@ -261,7 +340,8 @@ fn check_both(world: &mut World) -> Result<(), String> {
 
 fn check_nobody(world: &World) -> Result<(), String> {
     let (net, records) = (&world.network, &world.audit.records);
-    if net.lossy > 0 || net.deaf.iter().any(|d| *d > 0) || world.nodes.iter().any(|n| n.adverts_fail) {
+    let cut = |of: &[u32]| of.iter().any(|n| *n > 0);
+    if net.lossy > 0 || cut(&net.deaf) || cut(&net.unheard) || world.nodes.iter().any(|n| n.adverts_fail) {
         return Ok(());
     }
     let somebody =

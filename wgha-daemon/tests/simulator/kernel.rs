@@ -2,10 +2,10 @@
 
 use std::{collections::VecDeque, net::IpAddr};
 
-use wgha::proto::{Heard, Input};
+use wgha::proto::{Answered, Heard, Input, PeerId};
 use wgha_common::{
     Address, Centiseconds, Timestamp,
-    abi::{EventKind, Lease, RING_PAUSE_NANOS, Role, outranks},
+    abi::{EventKind, Lease, OUTSTANDING, RING_PAUSE_NANOS, Role, outranks},
 };
 
 /// An advert on the wire.
@@ -16,9 +16,33 @@ pub struct Advert {
     pub interval: Centiseconds,
 }
 
+/// A probe and, given back with the sender's state, its answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Probe {
+    pub from: usize,
+    /// My Discriminator: which daemon's, and which of its probes.
+    pub mine: (u32, u64),
+    /// Your Discriminator: which daemon has introduced itself with it.
+    pub yours: u32,
+}
+
+/// What goes over the wire.
+#[derive(Debug, Clone, Copy)]
+pub enum Packet {
+    Advert(Advert),
+    Probe(Probe),
+    Answer { from: usize, to_probe: (u32, u64), up: bool },
+}
+
 /// Where node `n` sends from.
 pub fn address(n: usize) -> IpAddr {
     IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, n as u16 + 1])
+}
+
+#[derive(Debug)]
+enum Rung {
+    Advert(EventKind, Heard),
+    AdminDown(Answered),
 }
 
 /// Programs and maps; they outlive the daemon.
@@ -29,7 +53,12 @@ pub struct Kernel {
     pub revoked: u64,
     pub stamp: (u8, Centiseconds),
     pub routers: Vec<Option<Heard>>,
-    ring: VecDeque<(EventKind, Heard)>,
+    /// What the reflector answers to; 0: to nobody.
+    pub discriminator: u32,
+    /// The probes to each node that an answer may still come for, the last first.
+    probes: Vec<VecDeque<(u32, u64)>>,
+    answers: Vec<Option<Answered>>,
+    ring: VecDeque<Rung>,
     rival_rang: Option<Timestamp>,
     /// How many of the next events find no room.
     pub ring_full: u32,
@@ -43,6 +72,9 @@ impl Kernel {
             revoked: 0,
             stamp: (0, interval),
             routers: vec![None; nodes],
+            discriminator: 0,
+            probes: vec![VecDeque::new(); nodes],
+            answers: vec![None; nodes],
             ring: VecDeque::new(),
             rival_rang: None,
             ring_full: 0,
@@ -75,9 +107,36 @@ impl Kernel {
         let heard = Heard { at, source, priority: advert.priority, interval: advert.interval };
         let before = self.routers[advert.from].replace(heard);
         match self.claim(&heard).or_else(|| change(before, &heard)) {
-            Some(kind) => self.ring(kind, heard),
+            Some(kind) => self.ring_for_advert(kind, heard),
             None => false,
         }
+    }
+
+    /// A daemon begins: it forgets its predecessor's probes and draws a discriminator.
+    pub fn begin(&mut self, discriminator: u32) {
+        self.discriminator = discriminator;
+        self.probes.iter_mut().for_each(VecDeque::clear);
+        self.answers.fill(None);
+    }
+
+    pub fn note_probe(&mut self, to: usize, mine: (u32, u64)) {
+        self.probes[to].truncate(OUTSTANDING - 1);
+        self.probes[to].push_front(mine);
+    }
+
+    /// The reflector: whether it answers, and whether with Up. A lapsed lease that it finds is over for good.
+    pub fn reflect(&mut self, probe: &Probe, now: Timestamp) -> Option<bool> {
+        (probe.yours == self.discriminator).then(|| self.gives(Role::Active, now))
+    }
+
+    /// An answer. Whether it rang.
+    pub fn answered(&mut self, from: usize, to_probe: (u32, u64), up: bool, at: Timestamp) -> bool {
+        if !self.probes[from].contains(&to_probe) {
+            return false;
+        }
+        let answer = Answered { peer: PeerId(from as u8), number: to_probe.1, at, up };
+        let before = self.answers[from].replace(answer);
+        !up && before.is_none_or(|before| before.up) && self.ring(Rung::AdminDown(answer))
     }
 
     fn claim(&mut self, heard: &Heard) -> Option<EventKind> {
@@ -91,7 +150,7 @@ impl Kernel {
         Some(EventKind::Outranked)
     }
 
-    fn ring(&mut self, kind: EventKind, heard: Heard) -> bool {
+    fn ring_for_advert(&mut self, kind: EventKind, heard: Heard) -> bool {
         if kind == EventKind::Rival {
             if self.rival_rang.is_some_and(|at| heard.at.since(at).as_nanos() < u128::from(RING_PAUSE_NANOS))
             {
@@ -99,25 +158,31 @@ impl Kernel {
             }
             self.rival_rang = Some(heard.at);
         }
+        self.ring(Rung::Advert(kind, heard))
+    }
+
+    fn ring(&mut self, rung: Rung) -> bool {
         if self.ring_full > 0 {
             self.ring_full -= 1;
             return false;
         }
-        self.ring.push_back((kind, heard));
+        self.ring.push_back(rung);
         true
     }
 
     /// The next record, as the driver makes an input of it.
     pub fn read_ring(&mut self) -> Option<Input> {
-        self.ring.pop_front().map(|(kind, heard)| match kind {
-            EventKind::Outranked => Input::LeaseRevoked { epoch: self.revoked, by: heard },
-            _ => Input::AdvertHeard(heard),
+        self.ring.pop_front().map(|rung| match rung {
+            Rung::Advert(EventKind::Outranked, by) => Input::LeaseRevoked { epoch: self.revoked, by },
+            Rung::Advert(_, heard) => Input::AdvertHeard(heard),
+            Rung::AdminDown(answer) => Input::Answered(answer),
         })
     }
 
     pub fn look(&self) -> Input {
         let routers = self.routers.iter().flatten().copied().collect();
-        Input::LookedAgain { routers, revoked_epoch: self.revoked, answers: Vec::new() }
+        let answers = self.answers.iter().flatten().copied().collect();
+        Input::LookedAgain { routers, revoked_epoch: self.revoked, answers }
     }
 }
 

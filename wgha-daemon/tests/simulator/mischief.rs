@@ -14,8 +14,11 @@ impl World {
         self.tell(me, trouble);
         self.audit.disturbed(me, self.now);
         match trouble {
-            Trouble::Crash => self.nodes[me].power_off(),
-            Trouble::Kill => self.kill(me),
+            Trouble::Crash => {
+                self.daemon_ends(me);
+                self.nodes[me].powered = false;
+            }
+            Trouble::Kill => self.daemon_ends(me),
             Trouble::Stop => self.hand(me, Input::StopRequested),
             Trouble::Freeze => self.freeze(me, lasts),
             Trouble::FreezeInBatch => {
@@ -32,6 +35,8 @@ impl World {
             Trouble::Partition => self.partition(),
             Trouble::Loss => self.network.lossy += 1,
             Trouble::Deaf => self.network.deaf[me] += 1,
+            Trouble::Filter => self.network.filtered[me] += 1,
+            Trouble::Unheard => self.network.unheard[me] += 1,
             Trouble::Carrier => self.set_carrier(me, false),
             Trouble::TunnelDown => self.change_link(me, |up| *up = false),
             Trouble::TunnelUp => self.change_link(me, |up| *up = true),
@@ -61,6 +66,8 @@ impl World {
             Trouble::Partition => self.network.part.fill(0),
             Trouble::Loss => self.network.lossy -= 1,
             Trouble::Deaf => self.network.deaf[me] -= 1,
+            Trouble::Filter => self.network.filtered[me] -= 1,
+            Trouble::Unheard => self.network.unheard[me] -= 1,
             Trouble::Carrier => self.set_carrier(me, true),
             Trouble::TunnelDown => self.change_link(me, |up| *up = true),
             Trouble::TunnelGone => self.set_present(me, true),
@@ -85,12 +92,22 @@ impl World {
     /// Tells the audit whose silence may not be their own from now on.
     fn reach_changes(&mut self, incident: &Incident) {
         match incident.trouble {
-            Trouble::Partition | Trouble::Loss => self.audit.network_changed(self.now),
-            Trouble::Deaf
-            | Trouble::Carrier
-            | Trouble::PauseVm
-            | Trouble::PauseVmAndClock
-            | Trouble::AdvertsFail => self.audit.reach_changed(incident.node, self.now),
+            Trouble::Partition | Trouble::Loss => {
+                self.audit.network_changed(self.now);
+                (0..self.nodes.len()).for_each(|node| self.audit.frames_lost(node, self.now));
+            }
+            Trouble::Deaf | Trouble::Carrier | Trouble::Filter => {
+                self.audit.reach_changed(incident.node, self.now);
+                self.audit.frames_lost(incident.node, self.now);
+            }
+            // What a lease is worth whose clock has stood still nobody can know.
+            Trouble::PauseVmAndClock => {
+                self.audit.reach_changed(incident.node, self.now);
+                self.audit.frames_lost(incident.node, self.now);
+            }
+            Trouble::PauseVm | Trouble::AdvertsFail | Trouble::Unheard => {
+                self.audit.reach_changed(incident.node, self.now);
+            }
             _ => {}
         }
     }
@@ -102,16 +119,12 @@ impl World {
         }
     }
 
-    fn kill(&mut self, me: usize) {
-        self.nodes[me].daemon = None;
-        self.nodes[me].incarnation += 1;
-    }
-
     fn power_on(&mut self, me: usize) {
         if !self.nodes[me].powered {
             let count = self.nodes.len();
             self.nodes[me].power_on(count);
             self.wake_soon(me);
+            self.seek_peers(me);
         }
     }
 
@@ -127,9 +140,9 @@ impl World {
         }
         // The frames of the meantime have waited in a queue, or found no room in it.
         let keeps = self.random.one_in(2);
-        for advert in std::mem::take(&mut self.nodes[me].held_frames) {
+        for packet in std::mem::take(&mut self.nodes[me].held_frames) {
             if keeps {
-                self.frame(me, advert);
+                self.frame(me, packet);
             }
         }
         // A lease by a clock that has stood still is still good by that clock.

@@ -2,12 +2,12 @@
 
 use std::{collections::VecDeque, net::IpAddr};
 
-use wgha::proto::{Action, Input, Machine, Settings, State, UplinkState};
+use wgha::proto::{Action, Input, Introduced, Machine, PeerId, Settings, State, UplinkState};
 use wgha_common::{Timestamp, abi::Lease};
 
 use crate::{
     group::{Group, Worker},
-    kernel::{Advert, Kernel, address},
+    kernel::{Kernel, Packet, address},
 };
 
 /// A machine with its clock.
@@ -24,7 +24,7 @@ pub struct Node {
     pub powered: bool,
     /// The virtual machine stands still: until when its frames wait.
     pub paused: bool,
-    pub held_frames: Vec<Advert>,
+    pub held_frames: Vec<Packet>,
     /// Its clock's lead on ours.
     boot: u64,
     /// How long its clock has stood still, and since when it does.
@@ -55,6 +55,8 @@ pub struct Daemon {
     /// What the daemon last wrote, whether or not the kernel goes by it.
     pub lease: Lease,
     pub last_told: u64,
+    /// With which discriminator each peer has introduced itself.
+    pub introduced: Vec<Option<u32>>,
 }
 
 impl Node {
@@ -122,6 +124,18 @@ impl Node {
         Input::UplinkChanged(UplinkState { present: true, running: self.carrier, source })
     }
 
+    /// What its daemon says of itself through the peer channel.
+    pub fn introduction(&self) -> Option<Introduced> {
+        let detect = self.settings.detect?;
+        Some(Introduced {
+            peer: PeerId(self.me as u8),
+            source: address(self.me),
+            priority: self.settings.priority.number(),
+            lease: detect.lease(),
+            required_min_rx: detect.interval,
+        })
+    }
+
     /// A new process, which finds the maps, the VIP and the link as they are.
     pub fn start_daemon(&mut self) {
         self.incarnation += 1;
@@ -138,13 +152,9 @@ impl Node {
             handled_at: Timestamp::ZERO,
             lease: Lease::default(),
             last_told: 0,
+            introduced: vec![None; self.kernel.routers.len()],
         });
-    }
-
-    pub fn power_off(&mut self) {
-        self.powered = false;
-        self.daemon = None;
-        self.incarnation += 1;
+        self.kernel.begin(self.incarnation);
     }
 
     pub fn power_on(&mut self, nodes: usize) {

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use wgha::proto::Settings;
+use wgha::proto::{Detect, Settings};
 use wgha_common::{Centiseconds, Priority};
 
-use crate::{group::MILLI, random::Random};
+use crate::{
+    group::MILLI,
+    random::Random,
+    world::{MAX_DELAY, MAX_LATENCY},
+};
 
 /// Something that goes wrong, for a while or once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +34,10 @@ pub enum Trouble {
     Loss,
     /// This node hears nobody, but is heard.
     Deaf,
+    /// Its firewall drops probes and answers to it.
+    Filter,
+    /// Its adverts are lost on the way, all of them.
+    Unheard,
     /// No carrier.
     Carrier,
     /// Somebody sets the tunnel down, and up again.
@@ -51,7 +59,7 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    const QUICK: [Self; 15] = [
+    const QUICK: [Self; 17] = [
         Self::Crash,
         Self::Kill,
         Self::Stop,
@@ -62,6 +70,8 @@ impl Trouble {
         Self::Partition,
         Self::Loss,
         Self::Deaf,
+        Self::Filter,
+        Self::Unheard,
         Self::Carrier,
         Self::TunnelDown,
         Self::TunnelUp,
@@ -87,6 +97,8 @@ pub struct Schedule {
     pub nodes: Vec<Settings>,
     pub interval: Centiseconds,
     pub starts: Vec<u64>,
+    /// Which node never finds the others through the peer channel.
+    pub stranger: Option<usize>,
     pub incidents: Vec<Incident>,
     /// When it is over; nothing has gone wrong for long enough before.
     pub end: u64,
@@ -99,8 +111,9 @@ impl Schedule {
     pub fn draw(random: &mut Random) -> Self {
         let interval = Centiseconds::new(random.pick(&[1, 2, 5, 10, 10, 10, 20, 100])).unwrap();
         let unit = u64::try_from(interval.duration().as_nanos()).unwrap();
-        let nodes: Vec<_> =
+        let mut nodes: Vec<_> =
             (0..random.pick(&[2, 2, 2, 3, 3, 4, 5])).map(|_| settings(random, interval)).collect();
+        let stranger = random.one_in(8).then(|| random.below(nodes.len()));
         let starts = nodes.iter().map(|_| random.between(0, 6 * unit)).collect();
         let incidents = incidents(random, nodes.len(), unit);
         let last = incidents.iter().map(|i| i.at + i.lasts).max().unwrap_or_default();
@@ -111,7 +124,22 @@ impl Schedule {
         let stray = if unit >= 50 * MILLI && touched { STRAY } else { 0 };
         let delay = nodes.iter().map(|n| n.preempt_delay.as_nanos() as u64).max().unwrap_or_default();
         let end = last.max(8 * unit) + hold_off.max(stray) + delay + 20 * unit + 500 * MILLI;
-        Self { nodes, interval, starts, incidents, end }
+        add_probes(random, &mut nodes, end);
+        Self { nodes, interval, starts, stranger, incidents, end }
+    }
+
+    fn shortest_probing(&self) -> Option<u64> {
+        self.nodes.iter().filter_map(|n| n.detect).map(|d| d.interval.as_nanos() as u64).min()
+    }
+
+    /// No frame takes longer. Whoever probes every millisecond knows that they do not on his network.
+    pub fn max_delay(&self) -> u64 {
+        self.shortest_probing().map_or(MAX_DELAY, |interval| (interval / 2).min(MILLI))
+    }
+
+    /// No daemon that is awake is scheduled later; whoever renews a short lease has the privilege for it.
+    pub fn max_latency(&self) -> u64 {
+        self.shortest_probing().map_or(MAX_LATENCY, |interval| (interval / 4).min(MAX_LATENCY))
     }
 }
 
@@ -119,6 +147,23 @@ fn settings(random: &mut Random, interval: Centiseconds) -> Settings {
     let priority = Priority::new(random.pick(&[1, 99, 100, 100, 101, 200, 254])).unwrap();
     let preempt_delay = if random.one_in(4) { 5 * interval.duration() } else { Duration::ZERO };
     Settings { priority, interval, preempt: !random.one_in(4), preempt_delay, detect: None }
+}
+
+/// All probe or none do, mostly all alike; most so slowly that there are not too many probes until `end`.
+fn add_probes(random: &mut Random, nodes: &mut [Settings], end: u64) {
+    if random.one_in(2) {
+        return;
+    }
+    let most = if random.one_in(12) { 600 } else { 100 };
+    let draw = |random: &mut Random| {
+        let interval = random.pick(&[1, 2, 3, 10, 10, 20, 50, 100]) * MILLI;
+        let interval = Duration::from_nanos(interval.max(end / most).min(100 * MILLI));
+        Detect { interval, multiplier: random.between(2, 7) as u8 }
+    };
+    let (alike, common) = (!random.one_in(4), draw(random));
+    for node in nodes {
+        node.detect = Some(if alike { common } else { draw(random) });
+    }
 }
 
 fn incidents(random: &mut Random, nodes: usize, unit: u64) -> Vec<Incident> {

@@ -11,7 +11,7 @@ use wgha_common::{Timestamp, abi::Lease};
 use crate::{
     audit::Audit,
     group::{MICRO, MILLI},
-    kernel::Advert,
+    kernel::{Packet, Probe},
     node::Node,
     random::Random,
     trouble::{Incident, Schedule},
@@ -25,14 +25,44 @@ pub const MAX_LATENCY: u64 = 2 * MILLI;
 /// What happens.
 #[derive(Debug)]
 pub enum Event {
-    Frame { to: usize, advert: Advert },
-    Wake { node: usize, incarnation: u32 },
-    EffectEnds { node: usize, incarnation: u32 },
-    Told { node: usize, incarnation: u32, input: Box<Input> },
-    Start { node: usize },
-    Thaw { node: usize, incarnation: u32 },
+    Frame {
+        to: usize,
+        packet: Packet,
+    },
+    /// Two daemons find each other through the peer channel.
+    Meet {
+        nodes: [usize; 2],
+        incarnations: [u32; 2],
+    },
+    Wake {
+        node: usize,
+        incarnation: u32,
+    },
+    EffectEnds {
+        node: usize,
+        incarnation: u32,
+    },
+    Told {
+        node: usize,
+        incarnation: u32,
+        input: Box<Input>,
+    },
+    Start {
+        node: usize,
+    },
+    Thaw {
+        node: usize,
+        incarnation: u32,
+    },
     Begins(Incident),
     Ends(Incident),
+}
+
+impl Event {
+    /// Probes are most of all events, and what they end nobody has to be told of at once.
+    fn may_begin_a_service(&self) -> bool {
+        !matches!(self, Self::Frame { packet: Packet::Probe(_) | Packet::Answer { .. }, .. })
+    }
 }
 
 /// Who hears whom.
@@ -42,6 +72,10 @@ pub struct Network {
     pub part: Vec<usize>,
     pub lossy: u32,
     pub deaf: Vec<u32>,
+    /// Whose firewall drops probes.
+    pub filtered: Vec<u32>,
+    /// Whose adverts are lost.
+    pub unheard: Vec<u32>,
 }
 
 /// All of it.
@@ -52,6 +86,10 @@ pub struct World {
     pub random: Random,
     pub audit: Audit,
     pub trace: bool,
+    /// Which node never finds the others through the peer channel.
+    pub stranger: Option<usize>,
+    max_delay: u64,
+    max_latency: u64,
     events: BinaryHeap<Reverse<Queued>>,
     sequence: u64,
 }
@@ -86,10 +124,24 @@ impl World {
             Node::new(me, count, *settings, random.between(1, 1_000_000) * MILLI)
         };
         let nodes = schedule.nodes.iter().enumerate().map(node).collect();
-        let network = Network { part: vec![0; count], lossy: 0, deaf: vec![0; count] };
+        let none = || vec![0; count];
+        let (part, deaf) = (vec![0; count], none());
+        let network = Network { part, lossy: 0, deaf, filtered: none(), unheard: none() };
         let audit = Audit::new(count, schedule.interval);
         let events = BinaryHeap::new();
-        let mut world = Self { now: 0, nodes, network, random, audit, trace, events, sequence: 0 };
+        let mut world = Self {
+            now: 0,
+            nodes,
+            network,
+            random,
+            audit,
+            trace,
+            stranger: schedule.stranger,
+            max_delay: schedule.max_delay(),
+            max_latency: schedule.max_latency(),
+            events,
+            sequence: 0,
+        };
         for (node, at) in schedule.starts.iter().enumerate() {
             world.at(*at, Event::Start { node });
         }
@@ -109,8 +161,11 @@ impl World {
                 break;
             }
             self.now = at;
+            let changes = event.may_begin_a_service();
             self.happens(event)?;
-            Audit::check(self)?;
+            if changes {
+                Audit::check(self)?;
+            }
         }
         self.now = end;
         Audit::check_end(self)
@@ -129,7 +184,8 @@ impl World {
 
     fn happens(&mut self, event: Event) -> Result<(), String> {
         match event {
-            Event::Frame { to, advert } => self.frame(to, advert),
+            Event::Frame { to, packet } => self.frame(to, packet),
+            Event::Meet { nodes, incarnations } => self.meet(nodes, incarnations),
             Event::Wake { node, incarnation } => return self.wake(node, incarnation),
             Event::EffectEnds { node, incarnation } => self.effect_ends(node, incarnation),
             Event::Told { node, incarnation, input } => self.told(node, incarnation, *input),
@@ -147,21 +203,31 @@ impl World {
             self.audit.disturbed(node, self.now);
             self.nodes[node].start_daemon();
             self.wake_soon(node);
+            self.seek_peers(node);
         }
     }
 
-    pub fn frame(&mut self, to: usize, advert: Advert) {
+    pub fn frame(&mut self, to: usize, packet: Packet) {
         let node = &mut self.nodes[to];
         if !node.powered || !node.carrier {
             return;
         }
         if node.paused {
-            node.held_frames.push(advert);
+            node.held_frames.push(packet);
             return;
         }
         let at = node.clock(self.now);
-        let rang = node.kernel.ingress(advert, at);
-        self.tell(to, advert);
+        let rang = match packet {
+            Packet::Advert(advert) => node.kernel.ingress(advert, at),
+            Packet::Answer { from, to_probe, up } => node.kernel.answered(from, to_probe, up, at),
+            Packet::Probe(probe) => {
+                if let Some(up) = node.kernel.reflect(&probe, at) {
+                    self.transmit(to, probe.from, Packet::Answer { from: to, to_probe: probe.mine, up });
+                }
+                false
+            }
+        };
+        self.tell(to, packet);
         if rang {
             self.wake_soon(to);
         }
@@ -169,9 +235,13 @@ impl World {
 
     /// Schedules the daemon as a scheduler does: soon, mostly.
     pub fn wake_soon(&mut self, node: usize) {
-        let latency = if self.random.one_in(16) { MAX_LATENCY } else { 200 * MICRO };
-        let at = self.now + self.random.between(10 * MICRO, latency);
+        let at = self.now + self.latency();
         self.wake_at(node, at);
+    }
+
+    fn latency(&mut self) -> u64 {
+        let most = if self.random.one_in(16) { self.max_latency } else { self.max_latency.min(200 * MICRO) };
+        self.random.between(10 * MICRO, most)
     }
 
     fn wake_at(&mut self, node: usize, at: u64) {
@@ -213,9 +283,8 @@ impl World {
             return;
         }
         if let Some(due) = node.daemon.as_ref().and_then(|d| d.machine.poll_timeout()) {
-            let latency = if self.random.one_in(16) { MAX_LATENCY } else { 200 * MICRO };
             let due = self.nodes[me].world_time(due).max(self.now);
-            let at = due + self.random.between(10 * MICRO, latency);
+            let at = due + self.latency();
             self.wake_at(me, at);
         }
     }
@@ -258,8 +327,12 @@ impl World {
             }
             Action::SendAdvert => self.send(me),
             Action::LookAgain => daemon.follow.push_back(node.kernel.look()),
-            Action::Announce => daemon.follow.push_back(Input::Announced(Ok(()))),
-            Action::Report { .. } => {}
+            Action::Announce => {
+                daemon.follow.push_back(Input::Announced(Ok(())));
+                self.solicit_gateway(me);
+            }
+            Action::SendProbe { peer, number } => self.probe(me, usize::from(peer.0), number),
+            Action::Report { .. } | Action::StartHandshakes | Action::StopHandshakes => {}
             Action::Finish => self.finished(me),
             effect => {
                 if daemon.worker.ask(effect) {
@@ -270,8 +343,7 @@ impl World {
     }
 
     fn finished(&mut self, me: usize) {
-        self.nodes[me].daemon = None;
-        self.nodes[me].incarnation += 1;
+        self.daemon_ends(me);
         let at = self.now + self.random.between(MILLI, 500 * MILLI);
         self.at(at, Event::Start { node: me });
     }
@@ -282,16 +354,33 @@ impl World {
         for to in (0..self.nodes.len()).filter(|to| *to != me) {
             let copies = 1 + u64::from(self.random.one_in(32));
             for _ in 0..copies {
-                if self.carries(me, to) && !(self.network.lossy > 0 && self.random.one_in(3)) {
-                    let most = if self.random.one_in(16) { MAX_DELAY } else { 500 * MICRO };
-                    let at = self.now + self.random.between(50 * MICRO, most);
-                    self.at(at, Event::Frame { to, advert });
-                }
+                self.transmit(me, to, Packet::Advert(advert));
             }
         }
     }
 
-    fn carries(&self, from: usize, to: usize) -> bool {
+    fn transmit(&mut self, from: usize, to: usize, packet: Packet) {
+        let dropped = match packet {
+            Packet::Advert(_) => self.network.unheard[from] > 0,
+            Packet::Probe(_) | Packet::Answer { .. } => self.network.filtered[to] > 0,
+        };
+        if dropped || !self.carries(from, to) || (self.network.lossy > 0 && self.random.one_in(3)) {
+            return;
+        }
+        let most = if self.random.one_in(16) { self.max_delay } else { self.max_delay.min(500 * MICRO) };
+        let at = self.now + self.random.between(50 * MICRO, most);
+        self.at(at, Event::Frame { to, packet });
+    }
+
+    fn probe(&mut self, me: usize, to: usize, number: u64) {
+        let node = &mut self.nodes[me];
+        let Some(yours) = node.daemon.as_ref().and_then(|daemon| daemon.introduced[to]) else { return };
+        let mine = (node.incarnation, number);
+        node.kernel.note_probe(to, mine);
+        self.transmit(me, to, Packet::Probe(Probe { from: me, mine, yours }));
+    }
+
+    pub fn carries(&self, from: usize, to: usize) -> bool {
         let same_part = self.network.part[from] == self.network.part[to];
         same_part && self.nodes[from].carrier && self.network.deaf[to] == 0
     }

@@ -1,13 +1,13 @@
 //! Two servers, a client that pings through the tunnel, and everything that can happen to server A.
 
-mod build;
-mod figure;
+pub mod build;
+pub mod figure;
 mod recording;
 mod scenario;
-mod stage;
+pub mod stage;
 mod table;
 mod timeline;
-mod words;
+pub mod words;
 
 use std::{fs, path::PathBuf};
 

@@ -93,6 +93,7 @@ impl Bench {
             datapath: Recorded { now: Timestamp::from_nanos(1_000_000_000), ..Recorded::default() },
             witness: Blind,
             effects,
+            told: watch::Sender::default(),
             pending: Pending::default(),
             finished: false,
         };

@@ -160,6 +160,8 @@ pub struct Place<'a> {
     pub interface: &'a str,
     /// Its index.
     pub link: IfIndex,
+    /// Native XDP may take our answers to probes and not send them: the other end of a veth decides that.
+    pub veth: bool,
     /// The folder for pins.
     pub bpffs: &'a Path,
 }
@@ -224,6 +226,8 @@ impl Attachment {
 /// Which hooks are tried, in order: first the one that an earlier daemon has used.
 fn candidates(wish: Attach, place: Place<'_>) -> Vec<Attach> {
     let mut hooks = match wish {
+        // On a veth native XDP is the dearest of the three as well.
+        Attach::Auto if place.veth => vec![Attach::Generic, Attach::Tc],
         Attach::Auto => vec![Attach::Native, Attach::Generic, Attach::Tc],
         wish => vec![wish],
     };

@@ -1,6 +1,10 @@
 //! The maps, each from the side that the contract gives the daemon.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    os::fd::{AsFd as _, OwnedFd},
+};
 
 use aya::{
     Ebpf, Pod,
@@ -9,8 +13,8 @@ use aya::{
 use wgha_common::{
     Address,
     abi::{
-        AdvertSeen, AdvertStamp, Counter, Direction, Lease, Revoked, Rung, Traffic, UplinkConfig,
-        traffic_index,
+        AdvertSeen, AdvertStamp, Answer, Counter, Direction, Lease, Outstanding, Revoked, Rung, Sbfd,
+        Traffic, UplinkConfig, traffic_index,
     },
     wire::wireguard::MessageType,
 };
@@ -25,10 +29,14 @@ pub struct Maps {
     lease: Array<MapData, Lease>,
     advert: Array<MapData, AdvertStamp>,
     revoked: Array<MapData, Revoked>,
+    sbfd: Array<MapData, Sbfd>,
+    peers: HashMap<MapData, Address, u32>,
+    probes: Array<MapData, Outstanding>,
+    answers: Array<MapData, Answer>,
     routers: HashMap<MapData, Address, AdvertSeen>,
     rung: Array<MapData, Rung>,
     counters: PerCpuArray<MapData, u64>,
-    traffic: PerCpuArray<MapData, Traffic>,
+    traffic: TrafficReader,
 }
 
 impl Maps {
@@ -39,10 +47,14 @@ impl Maps {
             lease: take(ebpf, "LEASE")?,
             advert: take(ebpf, "ADVERT")?,
             revoked: take(ebpf, "REVOKED")?,
+            sbfd: take(ebpf, "SBFD")?,
+            peers: take(ebpf, "PEERS")?,
+            probes: take(ebpf, "PROBES")?,
+            answers: take(ebpf, "ANSWERS")?,
             routers: take(ebpf, "ROUTERS")?,
             rung: take(ebpf, "RUNG")?,
             counters: take(ebpf, "COUNTERS")?,
-            traffic: take(ebpf, "TRAFFIC")?,
+            traffic: TrafficReader::take(ebpf)?,
         })
     }
 
@@ -80,6 +92,38 @@ impl Maps {
     /// [`BpfError::Map`].
     pub fn set_advert(&mut self, stamp: AdvertStamp) -> Result<(), BpfError> {
         self.advert.set(0, stamp, 0).map_err(|e| BpfError::Map("ADVERT", e))
+    }
+
+    /// Writes `SBFD`.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn set_sbfd(&mut self, sbfd: Sbfd) -> Result<(), BpfError> {
+        self.sbfd.set(0, sbfd, 0).map_err(|e| BpfError::Map("SBFD", e))
+    }
+
+    /// Writes `PEERS`.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`], when it is full among others.
+    pub fn set_peer(&mut self, address: Address, number: u32) -> Result<(), BpfError> {
+        self.peers.insert(address, number, 0).map_err(|e| BpfError::Map("PEERS", e))
+    }
+
+    /// Writes `PROBES` for one peer.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn set_outstanding(&mut self, peer: u32, outstanding: Outstanding) -> Result<(), BpfError> {
+        self.probes.set(peer, outstanding, 0).map_err(|e| BpfError::Map("PROBES", e))
+    }
+
+    /// Reads `ANSWERS` for one peer.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn answer(&self, peer: u32) -> Result<Answer, BpfError> {
+        self.answers.get(&peer, 0).map_err(|e| BpfError::Map("ANSWERS", e))
     }
 
     /// Reads `LEASE`, as the kernel has it.
@@ -140,15 +184,59 @@ impl Maps {
     /// # Errors
     /// [`BpfError::Map`].
     pub fn traffic(&self, direction: Direction, message: MessageType) -> Result<Traffic, BpfError> {
-        let values = self
-            .traffic
-            .get(&traffic_index(direction, message), 0)
-            .map_err(|e| BpfError::Map("TRAFFIC", e))?;
-        Ok(values.iter().fold(Traffic::default(), |sum, cpu| Traffic {
-            packets: sum.packets + cpu.packets,
-            bytes: sum.bytes + cpu.bytes,
-            ..sum
-        }))
+        self.traffic.read(direction, message)
+    }
+
+    /// Another reader of `TRAFFIC`, for another thread.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn traffic_reader(&self) -> Result<TrafficReader, BpfError> {
+        self.traffic.again()
+    }
+}
+
+/// Reads `TRAFFIC`.
+pub struct TrafficReader {
+    map: PerCpuArray<MapData, Traffic>,
+    fd: OwnedFd,
+}
+
+impl TrafficReader {
+    /// The map itself: the programs that are yet to be loaded name it by this very descriptor.
+    fn take(ebpf: &mut Ebpf) -> Result<Self, BpfError> {
+        let map = ebpf.take_map("TRAFFIC").ok_or(BpfError::Missing("TRAFFIC"))?;
+        let Map::PerCpuArray(data) = &map else { return Err(BpfError::Missing("TRAFFIC")) };
+        let fd = data.fd().as_fd().try_clone_to_owned().map_err(MapError::IoError);
+        Self::of(fd, map).map_err(|e| BpfError::Map("TRAFFIC", e))
+    }
+
+    fn again(&self) -> Result<Self, BpfError> {
+        let data = || MapData::from_fd(self.fd.try_clone().map_err(MapError::IoError)?);
+        let map = data().and_then(Map::from_map_data);
+        map.and_then(|map| Self::of(self.fd.try_clone().map_err(MapError::IoError), map))
+            .map_err(|e| BpfError::Map("TRAFFIC", e))
+    }
+
+    fn of(fd: Result<OwnedFd, MapError>, map: Map) -> Result<Self, MapError> {
+        Ok(Self { fd: fd?, map: PerCpuArray::try_from(map)? })
+    }
+
+    /// What passed. `epoch` is the newest lease's under which something did, `first` when it first did under that.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn read(&self, direction: Direction, message: MessageType) -> Result<Traffic, BpfError> {
+        let index = traffic_index(direction, message);
+        let values = self.map.get(&index, 0).map_err(|e| BpfError::Map("TRAFFIC", e))?;
+        let epoch = values.iter().map(|cpu| cpu.epoch).max().unwrap_or(0);
+        let firsts = values.iter().filter(|cpu| cpu.epoch == epoch && cpu.first != 0).map(|cpu| cpu.first);
+        Ok(Traffic {
+            packets: values.iter().map(|cpu| cpu.packets).sum(),
+            bytes: values.iter().map(|cpu| cpu.bytes).sum(),
+            epoch,
+            first: firsts.min().unwrap_or(0),
+        })
     }
 }
 

@@ -7,4 +7,4 @@ pub mod maps;
 
 pub use attach::{Attachment, EgressHook, IngressHook};
 pub use load::{BpfError, Programs};
-pub use maps::Maps;
+pub use maps::{Maps, TrafficReader};

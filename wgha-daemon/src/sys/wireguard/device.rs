@@ -146,7 +146,7 @@ impl Device {
         &mut self,
         derive: impl FnOnce(&[u8; 32]) -> K,
     ) -> Result<Option<K>, WireguardError> {
-        Ok(self.look()?.device.private_key.as_ref().map(derive))
+        Ok(self.known()?.private_key.as_ref().map(derive))
     }
 
     /// What two devices must agree on to serve the same clients: port, keys of the peers, allowed IPs; to be digested.
@@ -154,7 +154,7 @@ impl Device {
     /// # Errors
     /// [`WireguardError`].
     pub fn fingerprint(&mut self) -> Result<Vec<u8>, WireguardError> {
-        Ok(self.look()?.device.fingerprint())
+        Ok(self.known()?.fingerprint())
     }
 
     /// Tells it where peers are. Of those that it does not have nothing becomes.

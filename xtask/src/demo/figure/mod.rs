@@ -7,7 +7,7 @@ mod overview;
 mod panel;
 mod pings;
 mod scale;
-mod svg;
+pub mod svg;
 
 use wgha_tests::Which;
 

@@ -1,0 +1,195 @@
+//! What can go wrong on the segment, done at one instant: without starting a program first.
+
+use std::{
+    fs::{self, File},
+    io::{Read, Write},
+    net::{IpAddr, Ipv6Addr},
+    os::fd::OwnedFd,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+use crate::{
+    Namespace, Plan, Server, Topology, Which,
+    packets::{Advert, Ip, VRRP},
+    sys,
+    topology::UPLINK,
+};
+
+/// ff02::12, to which VRRP speaks (RFC 9568 §5.1.2.2).
+const VRRP_GROUP: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
+/// How long the kernel may take to acknowledge.
+const ACKNOWLEDGED: Duration = Duration::from_secs(2);
+
+/// A port of the switch that can stop forwarding at once, with its carrier on: what a crash of the machine behind it
+/// looks like to everybody else, and to that machine nothing at all.
+#[derive(Debug)]
+pub struct BlackHole {
+    route: File,
+    index: u32,
+}
+
+impl BlackHole {
+    /// Opens what is needed to do it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn at(topology: &Topology, which: Which) -> Result<Self> {
+        let (route, index) = topology
+            .switch
+            .inside(|| Ok((sys::route_socket()?, sys::interface_index(Server::port(which))?)))?;
+        Ok(Self { route: File::from(route), index })
+    }
+
+    /// From now on nothing gets through.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open(&mut self) -> Result<()> {
+        self.set_port_state(STATE_DISABLED)
+    }
+
+    /// From now on everything does again.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn close(&mut self) -> Result<()> {
+        self.set_port_state(STATE_FORWARDING)
+    }
+
+    /// RTM_SETLINK of the bridge's family, as `bridge link set dev … state …` says it.
+    fn set_port_state(&mut self, state: u8) -> Result<()> {
+        self.route.write_all(&port_state_message(self.index, state)).context("RTM_SETLINK")?;
+        sys::wait_readable(&self.route, ACKNOWLEDGED)?;
+        let mut answer = [0; 512];
+        let len = self.route.read(&mut answer).context("the answer to RTM_SETLINK")?;
+        // nlmsghdr (16 bytes), then an errno: 0 acknowledges.
+        let errno = answer.get(16..20).filter(|_| len >= 20).ok_or_else(|| anyhow!("a short answer"))?;
+        let errno = i32::from_ne_bytes(errno.try_into()?);
+        ensure!(errno == 0, "RTM_SETLINK: {}", std::io::Error::from_raw_os_error(-errno));
+        Ok(())
+    }
+}
+
+/// BR_STATE_DISABLED and BR_STATE_FORWARDING of linux/if_bridge.h.
+const STATE_DISABLED: u8 = 0;
+const STATE_FORWARDING: u8 = 3;
+
+/// ```text
+/// | nlmsghdr | ifinfomsg: AF_BRIDGE, index | IFLA_PROTINFO { IFLA_BRPORT_STATE u8, padding } |
+/// 0          16                            32                                               44
+/// ```
+fn port_state_message(index: u32, state: u8) -> Vec<u8> {
+    const NLM_F_REQUEST_ACK: u16 = 1 | 4;
+    const IFLA_PROTINFO_NESTED: u16 = 12 | 1 << 15;
+    const IFLA_BRPORT_STATE: u16 = 1;
+    let mut message = Vec::with_capacity(44);
+    message.extend(44_u32.to_ne_bytes());
+    message.extend([libc::RTM_SETLINK, NLM_F_REQUEST_ACK].map(u16::to_ne_bytes).concat());
+    message.extend([1_u32, 0].map(u32::to_ne_bytes).concat());
+    message.extend([libc::AF_BRIDGE as u8, 0, 0, 0]);
+    message.extend([index, 0, 0].map(u32::to_ne_bytes).concat());
+    message.extend([12, IFLA_PROTINFO_NESTED, 5, IFLA_BRPORT_STATE].map(u16::to_ne_bytes).concat());
+    message.extend([state, 0, 0, 0]);
+    message
+}
+
+/// In one direction only, seen from the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OneWay {
+    /// What it sends is lost.
+    Sent,
+    /// What is sent to it is lost.
+    Received,
+}
+
+impl Topology {
+    /// Loses everything in one direction, by nftables at the server's port of the switch.
+    ///
+    /// # Errors
+    /// What `nft` complains of.
+    pub fn lose(&self, which: Which, way: OneWay) -> Result<()> {
+        let port = Server::port(which);
+        let hook = match way {
+            OneWay::Sent => "ingress",
+            OneWay::Received => "egress",
+        };
+        let rules = format!(
+            "table netdev lost_{which} {{\n chain everything {{\n  type filter hook {hook} device \"{port}\" priority -500\n  \
+             policy drop\n }}\n}}\n"
+        );
+        self.switch.run_with_input("nft", &["-f", "-"], &rules).map(drop)
+    }
+
+    /// Has the gateway hide the client behind its own address, as a NAT at the client's site does.
+    ///
+    /// # Errors
+    /// What `nft` complains of.
+    pub fn hide_client(&self) -> Result<()> {
+        let family = if self.plan.is_ipv6() { "ip6" } else { "ip" };
+        let rules = format!(
+            "table {family} nat {{\n chain out {{\n  type nat hook postrouting priority 100\n  \
+             oifname \"lan\" masquerade\n }}\n}}\n"
+        );
+        self.gateway.run_with_input("nft", &["-f", "-"], &rules).map(drop)
+    }
+}
+
+/// An advert in the name of a server that says that it resigns, ready to be sent to the other one.
+#[derive(Debug)]
+pub struct Resignation {
+    port: File,
+    frame: Vec<u8>,
+}
+
+impl Resignation {
+    /// Of `which`, as IPv6 has it: from its link-local address, at hop limit 255, priority 0.
+    ///
+    /// # Errors
+    /// That the server's addresses cannot be read.
+    pub fn forged(topology: &Topology, which: Which) -> Result<Self> {
+        let server = &topology.server(which).namespace;
+        let (port, plan) = (Server::port(which.other()), &topology.plan);
+        let socket: OwnedFd = topology.switch.inside(|| sys::sending_socket(port))?;
+        let ip = Ip::new(link_local(server)?, VRRP_GROUP.into(), VRRP);
+        let mut frame = Advert::new(Plan::VRID, 0, 10, plan.vip).frame(&ip);
+        frame[..6].copy_from_slice(&[0x33, 0x33, 0, 0, 0, 0x12]);
+        frame[6..12].copy_from_slice(&mac(server)?);
+        Ok(Self { port: File::from(socket), frame })
+    }
+
+    /// Sends it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn send(&mut self) -> Result<()> {
+        Ok(self.port.write_all(&self.frame)?)
+    }
+}
+
+fn link_local(server: &Namespace) -> Result<IpAddr> {
+    let shown = server.ip(&format!("-6 -brief address show dev {UPLINK} scope link"))?;
+    let address = shown.split_whitespace().find_map(|word| word.strip_suffix("/64"));
+    Ok(address.context("no link-local address on the uplink")?.parse()?)
+}
+
+fn mac(server: &Namespace) -> Result<[u8; 6]> {
+    let text = fs::read_to_string(server.path(&format!("/sys/class/net/{UPLINK}/address")))?;
+    let bytes: Vec<u8> =
+        text.trim().split(':').map(|b| u8::from_str_radix(b, 16)).collect::<Result<_, _>>()?;
+    bytes.try_into().map_err(|_| anyhow!("not a MAC address: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_is_as_long_as_it_says() {
+        let message = port_state_message(7, STATE_FORWARDING);
+        assert_eq!(message.len(), 44);
+        assert_eq!(message[..4], 44_u32.to_ne_bytes());
+        assert_eq!((message[20], message[40]), (7, STATE_FORWARDING));
+    }
+}

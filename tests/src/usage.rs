@@ -1,0 +1,98 @@
+//! What processes cost: time on a core, how often they were woken, and memory.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+
+/// What some processes have used since they started, all their threads together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Nanoseconds on a core, by the scheduler's own count.
+    pub cpu_ns: u64,
+    /// How often they waited for something: each time they were woken afterwards.
+    pub waits: u64,
+    /// How often a core was taken from them.
+    pub preemptions: u64,
+}
+
+impl Usage {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// That one of them has ended.
+    pub fn of(processes: &[u32]) -> Result<Self> {
+        let mut usage = Self::default();
+        for process in processes {
+            let tasks = format!("/proc/{process}/task");
+            for task in fs::read_dir(&tasks).with_context(|| tasks.clone())? {
+                usage.add_task(&task?.path())?;
+            }
+        }
+        Ok(usage)
+    }
+
+    /// What was used since `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            cpu_ns: self.cpu_ns.saturating_sub(before.cpu_ns),
+            waits: self.waits.saturating_sub(before.waits),
+            preemptions: self.preemptions.saturating_sub(before.preemptions),
+        }
+    }
+
+    fn add_task(&mut self, task: &Path) -> Result<()> {
+        let status = read(&task.join("status"))?;
+        let schedstat = read(&task.join("schedstat"))?;
+        let on_core = schedstat.split_whitespace().next().context("an empty schedstat")?;
+        self.cpu_ns += on_core.parse::<u64>()?;
+        self.waits += field(&status, "voluntary_ctxt_switches").context("no voluntary_ctxt_switches")?;
+        self.preemptions +=
+            field(&status, "nonvoluntary_ctxt_switches").context("no nonvoluntary_ctxt_switches")?;
+        Ok(())
+    }
+}
+
+/// Bytes of memory that some processes take up; what they share with others counts in part (PSS).
+///
+/// # Errors
+/// That one of them has ended.
+pub fn memory(processes: &[u32]) -> Result<u64> {
+    let of = |process: &u32| {
+        let rollup = read(Path::new(&format!("/proc/{process}/smaps_rollup")))?;
+        Ok(field(&rollup, "Pss").context("no Pss")? * 1024)
+    };
+    processes.iter().map(of).sum()
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| path.display().to_string())
+}
+
+/// The figure behind `name:` at the beginning of a line.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_by_their_whole_name() {
+        let status = "Name:\tx\nvoluntary_ctxt_switches:\t12\nnonvoluntary_ctxt_switches:\t3\n";
+        assert_eq!(field(status, "voluntary_ctxt_switches"), Some(12));
+        assert_eq!(field(status, "nonvoluntary_ctxt_switches"), Some(3));
+        assert_eq!(field(status, "ctxt_switches"), None);
+    }
+
+    #[test]
+    fn this_process_uses_something() {
+        let before = Usage::of(&[std::process::id()]).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        let since = Usage::of(&[std::process::id()]).unwrap().since(&before);
+        assert!(since.waits >= 1, "{since:?}");
+        assert!(memory(&[std::process::id()]).unwrap() > 100_000);
+    }
+}

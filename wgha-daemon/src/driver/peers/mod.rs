@@ -1,0 +1,367 @@
+//! The other servers, and what they and this one must know of WireGuard's peers. Runs on the main thread.
+//!
+//! ```text
+//! Active   the kernel half rings, or it is time ─▶ read the device ─▶ Publisher ─▶ what has changed ─▶ peer channel
+//! Backup   peer channel ─▶ Replica ─▶ endpoints that differ ─▶ the device
+//!          it takes over ─▶ candidates ─▶ handshakes
+//! ```
+
+mod handshakes;
+mod reads;
+mod report;
+mod work;
+
+use std::{
+    io,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::{mpsc, watch};
+use wgha_common::{Timestamp, abi::Direction, wire::wireguard::MessageType};
+
+pub use report::{Peer as PeerReport, Report};
+
+use self::{
+    handshakes::Handshakes,
+    reads::Reads,
+    work::{Done, Job, Outcome, Reading, Work},
+};
+use super::told::Told;
+use crate::{
+    proto::{
+        Introduced, PeerId,
+        handshakes::Progress,
+        peers::WireguardPeer,
+        sync::{Fingerprints, Introduction, Publisher, Replica},
+    },
+    sys::{
+        bpf::TrafficReader,
+        channel::{Channel, ChannelKey, News, What},
+        clock,
+        wireguard::Implementation,
+    },
+};
+
+/// What the main thread tells the loop.
+#[derive(Debug)]
+pub enum Heard {
+    /// A peer has introduced itself.
+    Introduced {
+        /// Who it is.
+        who: Introduced,
+        /// What its reflector answers to.
+        discriminator: u32,
+    },
+    /// The channel to a peer has ended.
+    Left(PeerId),
+    /// A step of a failover that the main thread sees.
+    Step {
+        /// Which.
+        what: &'static str,
+        /// How it went.
+        detail: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// What status shows of the peers.
+    Report(Box<Report>),
+}
+
+/// What of ourselves does not change.
+#[derive(Debug, Clone, Copy)]
+pub struct Ourselves {
+    /// Our priority.
+    pub priority: u8,
+    /// What our reflector answers to.
+    pub discriminator: u32,
+    /// How long our lease may last after its last renewal.
+    pub lease: Duration,
+    /// How often we can be probed.
+    pub required_min_rx: Duration,
+    /// VRID, VIPs, advert interval.
+    pub vrrp: crate::proto::sync::Fingerprint,
+}
+
+/// The task.
+pub struct Peers {
+    ourselves: Ourselves,
+    told: watch::Receiver<Told>,
+    heard: mpsc::Sender<Heard>,
+    channel: Channel,
+    news: mpsc::Receiver<News>,
+    key: watch::Sender<Option<Arc<ChannelKey>>>,
+    work: Work,
+    reads: Reads,
+    device: Device,
+    publisher: Publisher,
+    replica: Replica,
+    handshakes: Handshakes,
+    report: Report,
+    /// What was told when it was last looked at.
+    before: Told,
+}
+
+/// The device, as it was last read.
+#[derive(Default)]
+struct Device {
+    peers: Vec<WireguardPeer>,
+    implementation: Option<Implementation>,
+    fingerprint: Option<crate::proto::sync::Fingerprint>,
+}
+
+/// What the task is made of.
+pub struct Parts {
+    /// What of ourselves does not change.
+    pub ourselves: Ourselves,
+    /// WireGuard's interface.
+    pub wireguard: String,
+    /// The other servers.
+    pub addresses: Vec<IpAddr>,
+    /// What the loop tells.
+    pub told: watch::Receiver<Told>,
+    /// Where to tell the loop.
+    pub heard: mpsc::Sender<Heard>,
+    /// The channel to the other servers.
+    pub channel: (Channel, mpsc::Receiver<News>),
+    /// The channel's key.
+    pub key: watch::Sender<Option<Arc<ChannelKey>>>,
+    /// When wg1 was raised last.
+    pub raised: watch::Receiver<Timestamp>,
+    /// Counts WireGuard's packets.
+    pub traffic: TrafficReader,
+}
+
+impl Peers {
+    /// Makes it ready.
+    ///
+    /// # Errors
+    /// There are no threads left.
+    pub fn new(parts: Parts) -> io::Result<Self> {
+        let Parts {
+            ourselves,
+            wireguard,
+            addresses,
+            told,
+            heard,
+            channel: (channel, news),
+            key,
+            raised,
+            traffic,
+        } = parts;
+        let handshakes = Handshakes::new(&wireguard, move || progress(&traffic), raised)?;
+        Ok(Self {
+            ourselves,
+            told,
+            heard,
+            channel,
+            news,
+            key,
+            work: Work::on(&wireguard),
+            reads: Reads::default(),
+            device: Device::default(),
+            publisher: Publisher::default(),
+            replica: Replica::default(),
+            handshakes,
+            report: Report::of(&addresses),
+            before: Told::default(),
+        })
+    }
+
+    /// Runs until the loop has ended.
+    pub async fn run(mut self) {
+        loop {
+            let due = self.work.is_idle().then(|| self.reads.due());
+            tokio::select! {
+                changed = self.told.changed() => match changed {
+                    Ok(()) => self.told_anew().await,
+                    Err(_) => return,
+                },
+                Some(step) = self.handshakes.step() => self.tell(step).await,
+                Some(news) = self.news.recv() => self.take(news).await,
+                Some(done) = self.work.done() => self.done(done).await,
+                () = until(due) => self.work.begin(Job::Read),
+            }
+        }
+    }
+
+    async fn tell(&self, heard: Heard) {
+        // The loop has ended: so will we.
+        let _ = self.heard.send(heard).await;
+    }
+
+    /// The loop has told something.
+    async fn told_anew(&mut self) {
+        let told = *self.told.borrow_and_update();
+        let before = std::mem::replace(&mut self.before, told);
+        if told.serving && !before.serving {
+            self.handshakes.prepare();
+        }
+        if told.handshakes != before.handshakes {
+            let Device { peers, implementation, .. } = &self.device;
+            self.handshakes.order(told.handshakes, peers, *implementation, &self.replica);
+        }
+        if told.sources != before.sources {
+            self.reads.ring(clock::now());
+        }
+        if told.tunnels != before.tunnels {
+            self.reads.hurry();
+        }
+        if told.serving != before.serving {
+            self.served(told.serving);
+        }
+        if (told.serving, told.source) != (before.serving, before.source) {
+            self.introduce();
+        }
+    }
+
+    /// Only the Active tells where clients are: a Backup would tell what it was told.
+    fn served(&mut self, serving: bool) {
+        self.publisher = Publisher::default();
+        if serving {
+            self.reads.hurry();
+        } else {
+            self.channel.forget_records();
+        }
+    }
+
+    fn introduce(&self) {
+        let Some(source) = self.before.source else { return };
+        let Ourselves { priority, discriminator, lease, required_min_rx, vrrp } = self.ourselves;
+        let serving = self.before.serving;
+        let introduction = Introduction { source, priority, serving, discriminator, lease, required_min_rx };
+        let wireguard = self.device.fingerprint.unwrap_or_default();
+        self.channel.introduce(introduction, Fingerprints { vrrp, wireguard });
+    }
+
+    async fn done(&mut self, done: Done) {
+        let now = clock::now();
+        match done.result {
+            Ok(Outcome::Read(reading)) => {
+                self.reads.done(done.begun, now);
+                self.read(reading, now);
+            }
+            Ok(Outcome::Set(endpoints)) => self.device.set(&endpoints),
+            Err(e) => {
+                self.reads.done(done.begun, now);
+                tracing::debug!("WireGuard's peers: {e}"); // the tunnel's watcher says it aloud
+            }
+        }
+        self.apply();
+        self.tell_report().await;
+    }
+
+    /// The device was read.
+    fn read(&mut self, reading: Reading, now: Timestamp) {
+        let Reading { peers, implementation, fingerprint, key } = reading;
+        self.key.send_if_modified(|known| {
+            let same = known.as_ref().map(|k| k.fingerprint()) == key.as_ref().map(ChannelKey::fingerprint);
+            if !same {
+                *known = key.map(Arc::new);
+            }
+            !same
+        });
+        if self.replica.set_known(peers.iter().map(|peer| peer.key)) {
+            (0..=u8::MAX).map(PeerId).zip(&self.report.peers).for_each(|(id, _)| self.channel.ask_again(id));
+        }
+        let changed = self.device.fingerprint.replace(fingerprint) != Some(fingerprint);
+        if changed {
+            self.introduce();
+        }
+        if self.before.serving {
+            let changes = self.publisher.read(&peers, now, wall());
+            self.channel.publish(changes.records);
+            self.channel.withdraw(&changes.gone);
+        }
+        self.device.peers = peers;
+        self.device.implementation = Some(implementation);
+    }
+
+    /// A Backup's device has the endpoints that the Active has told.
+    fn apply(&mut self) {
+        if self.before.serving || !self.work.is_idle() {
+            return;
+        }
+        let Some(link) = self.before.link else { return };
+        let endpoints = self.replica.endpoints_to_set(&self.device.peers, link);
+        if !endpoints.is_empty() {
+            self.work.begin(Job::Set(endpoints));
+        }
+    }
+
+    /// The channel has news.
+    async fn take(&mut self, News { peer, what }: News) {
+        self.report.take(peer, &what);
+        match what {
+            What::Introduced(introduction, _) => self.introduced(peer, introduction).await,
+            What::Records(records) => {
+                // One that has begun to serve knows better than whoever served before.
+                if !self.before.serving {
+                    self.replica.take(records);
+                    self.apply();
+                }
+                return;
+            }
+            What::Lost(why) => {
+                tracing::info!(peer = %self.report.address(peer), "peer channel lost: {why}");
+                self.tell(Heard::Left(peer)).await;
+            }
+            What::Refused(why) => {
+                tracing::error!(peer = %self.report.address(peer), "peer channel refused: {why}")
+            }
+            What::Connected => tracing::info!(peer = %self.report.address(peer), "peer channel open"),
+            What::Clock { .. } => {}
+        }
+        self.tell_report().await;
+    }
+
+    async fn introduced(&mut self, peer: PeerId, introduction: Introduction) {
+        let Introduction { source, priority, discriminator, lease, required_min_rx, .. } = introduction;
+        let who = Introduced { peer, source, priority, lease, required_min_rx };
+        self.tell(Heard::Introduced { who, discriminator }).await;
+    }
+
+    async fn tell_report(&mut self) {
+        self.report.records = self.replica.len();
+        self.report.own = Fingerprints {
+            vrrp: self.ourselves.vrrp,
+            wireguard: self.device.fingerprint.unwrap_or_default(),
+        };
+        self.report.serving = self.before.serving;
+        // Full: the next one says it, too.
+        let _ = self.heard.try_send(Heard::Report(Box::new(self.report.clone())));
+    }
+}
+
+impl Device {
+    fn set(&mut self, endpoints: &[(crate::proto::peers::PeerKey, std::net::SocketAddr)]) {
+        let told: std::collections::BTreeMap<_, _> = endpoints.iter().copied().collect();
+        for peer in &mut self.peers {
+            if let Some(endpoint) = told.get(&peer.key) {
+                peer.endpoint = Some(*endpoint);
+            }
+        }
+    }
+}
+
+/// How far handshakes have come. What cannot be read now is read the next time.
+fn progress(traffic: &TrafficReader) -> Progress {
+    let count = |direction, message| traffic.read(direction, message).map_or(0, |traffic| traffic.packets);
+    Progress {
+        initiations: count(Direction::Egress, MessageType::Initiation),
+        responses: count(Direction::Ingress, MessageType::Response),
+    }
+}
+
+/// The time since the Unix epoch, in which WireGuard tells handshakes.
+fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+async fn until(at: Option<Timestamp>) {
+    match at {
+        Some(at) => tokio::time::sleep(at.since(clock::now())).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,171 @@
+//! S-BFD probes: from the number that the machine gives each to the discriminator on the wire, and back.
+
+use std::{collections::VecDeque, io, net::IpAddr, time::Duration};
+
+use wgha_common::{
+    Address, Timestamp,
+    abi::{Answer, OUTSTANDING, Outstanding, Sbfd},
+    wire::bfd,
+};
+
+use crate::{
+    proto::{Answered, PeerId},
+    sys::{
+        bpf::{BpfError, Maps},
+        probe_socket::ProbeSocket,
+    },
+};
+
+/// How we probe, as our packets say it.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Desired Min TX Interval.
+    pub interval: Duration,
+    /// Detect Mult.
+    pub multiplier: u8,
+}
+
+/// The initiator's and the reflector's side of S-BFD that is not decided: numbers and maps.
+pub struct Probes {
+    socket: Option<ProbeSocket>,
+    pace: Pace,
+    /// What our reflector answers to.
+    discriminator: u32,
+    peers: Vec<Peer>,
+}
+
+struct Peer {
+    address: IpAddr,
+    /// What its reflector answers to, once it has told.
+    discriminator: Option<u32>,
+    /// Discriminator and number of the last probes, the newest last.
+    under_way: VecDeque<(u32, u64)>,
+}
+
+impl Probes {
+    /// Tells the kernel half whom to answer, and how.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`]; no random numbers.
+    pub fn start(pace: Pace, peers: &[IpAddr], maps: &mut Maps) -> anyhow::Result<Self> {
+        let discriminator = random()?;
+        for (number, address) in (0..).zip(peers) {
+            maps.set_peer(Address::from(*address), number)?;
+        }
+        let peer =
+            |address: &IpAddr| Peer { address: *address, discriminator: None, under_way: VecDeque::new() };
+        let mut probes = Self { socket: None, pace, discriminator, peers: peers.iter().map(peer).collect() };
+        probes.probe_through(None, maps)?;
+        Ok(probes)
+    }
+
+    /// Probes leave through this socket from now on: the uplink may have come back as another interface.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn probe_through(&mut self, socket: Option<ProbeSocket>, maps: &mut Maps) -> Result<(), BpfError> {
+        let port = socket.as_ref().map_or(0, ProbeSocket::port);
+        self.socket = socket;
+        let required_min_rx = micros(self.pace.interval);
+        maps.set_sbfd(Sbfd { discriminator: self.discriminator, required_min_rx, port, ..Sbfd::default() })
+    }
+
+    /// What our reflector answers to.
+    #[must_use]
+    pub const fn discriminator(&self) -> u32 {
+        self.discriminator
+    }
+
+    /// A peer has told what its reflector answers to.
+    pub fn set_discriminator(&mut self, peer: PeerId, discriminator: u32) {
+        if let Some(peer) = self.peers.get_mut(usize::from(peer.0)) {
+            peer.discriminator = Some(discriminator);
+        }
+    }
+
+    /// Which peer has this address.
+    #[must_use]
+    pub fn peer_at(&self, address: IpAddr) -> Option<PeerId> {
+        let place = self.peers.iter().position(|peer| peer.address == address)?;
+        u8::try_from(place).ok().map(PeerId)
+    }
+
+    /// Sends probe `number`.
+    ///
+    /// # Errors
+    /// Why it cannot be sent.
+    pub fn send(&mut self, maps: &mut Maps, peer: PeerId, number: u64) -> anyhow::Result<()> {
+        let Some(socket) = &self.socket else { return Ok(()) };
+        let Some(to) = self.peers.get_mut(usize::from(peer.0)) else { return Ok(()) };
+        let Some(your_discriminator) = to.discriminator else { return Ok(()) };
+        let my_discriminator = random()?;
+        if to.under_way.len() == OUTSTANDING {
+            to.under_way.pop_front();
+        }
+        to.under_way.push_back((my_discriminator, number));
+        // Before it leaves: an answer that is not expected is not heard.
+        maps.set_outstanding(u32::from(peer.0), to.outstanding())?;
+        let probe = bfd::Packet {
+            sender: bfd::Sender::Initiator,
+            state: bfd::State::Down,
+            poll: false,
+            is_final: false,
+            detect_mult: self.pace.multiplier,
+            my_discriminator,
+            your_discriminator,
+            desired_min_tx: micros(self.pace.interval),
+            required_min_rx: 0,
+        };
+        Ok(socket.send(to.address, &probe.bytes())?)
+    }
+
+    /// The last answer of each peer, if the probe that it answers is not forgotten.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn answers(&self, maps: &Maps) -> Result<Vec<Answered>, BpfError> {
+        let mut answers = Vec::new();
+        for (id, peer) in (0..).map(PeerId).zip(&self.peers) {
+            if !peer.under_way.is_empty() {
+                answers.extend(peer.answered(id, &maps.answer(u32::from(id.0))?));
+            }
+        }
+        Ok(answers)
+    }
+
+    /// The last answer of one peer.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn answer(&self, maps: &Maps, id: PeerId) -> Result<Option<Answered>, BpfError> {
+        let Some(peer) = self.peers.get(usize::from(id.0)) else { return Ok(None) };
+        Ok(peer.answered(id, &maps.answer(u32::from(id.0))?))
+    }
+}
+
+impl Peer {
+    fn outstanding(&self) -> Outstanding {
+        let mut outstanding = Outstanding::default();
+        for (slot, (discriminator, _)) in outstanding.discriminators.iter_mut().zip(&self.under_way) {
+            *slot = *discriminator;
+        }
+        outstanding
+    }
+
+    fn answered(&self, peer: PeerId, answer: &Answer) -> Option<Answered> {
+        let (_, number) = self.under_way.iter().find(|(d, _)| *d == answer.discriminator)?;
+        let up = bfd::State::from_number(answer.state) == Some(bfd::State::Up);
+        Some(Answered { peer, number: *number, at: Timestamp::from_nanos(answer.at), up })
+    }
+}
+
+fn micros(d: Duration) -> u32 {
+    u32::try_from(d.as_micros()).unwrap_or(u32::MAX)
+}
+
+/// Not 0, which is no discriminator (RFC 5880 §6.8.1).
+fn random() -> io::Result<u32> {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(u32::from_ne_bytes(bytes).max(1))
+}

@@ -1,0 +1,23 @@
+//! What the loop tells the main thread.
+
+use std::net::IpAddr;
+
+use wgha_common::{IfIndex, Timestamp};
+
+/// What the loop tells the main thread. Only the latest counts, so a main thread that is slow misses nothing and
+/// nothing piles up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Told {
+    /// This node is Active.
+    pub serving: bool,
+    /// Where its adverts come from.
+    pub source: Option<IpAddr>,
+    /// The uplink.
+    pub link: Option<IfIndex>,
+    /// How often the kernel half has rung for a new source of WireGuard's packets.
+    pub sources: u64,
+    /// How often the WireGuard interface has changed.
+    pub tunnels: u64,
+    /// Handshakes are to be started, since this take-over; `None`: no more.
+    pub handshakes: Option<Timestamp>,
+}

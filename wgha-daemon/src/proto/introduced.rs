@@ -1,0 +1,98 @@
+//! The peers that have introduced themselves, and our rank among them.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use wgha_common::{Address, abi::outranks};
+
+use super::{Heard, Introduced, Machine, PeerId};
+
+/// What is known of one peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acquaintance {
+    /// What it has told last.
+    pub told: Introduced,
+    /// The channel to it stands.
+    pub present: bool,
+    /// It has answered a probe of ours, ever. If not, its silence means nothing and adverts decide.
+    pub answered: bool,
+}
+
+/// Everybody who has been introduced, by their places in the configuration.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Acquaintances(BTreeMap<PeerId, Acquaintance>);
+
+impl Acquaintances {
+    fn introduced(&mut self, told: Introduced) {
+        let answered = self.0.get(&told.peer).is_some_and(|known| known.answered);
+        self.0.insert(told.peer, Acquaintance { told, present: true, answered });
+    }
+
+    fn left(&mut self, peer: PeerId) {
+        if let Some(known) = self.0.get_mut(&peer) {
+            known.present = false;
+        }
+    }
+
+    pub(super) fn answered(&mut self, peer: PeerId) {
+        if let Some(known) = self.0.get_mut(&peer) {
+            known.answered = true;
+        }
+    }
+
+    pub(super) fn told(&self, peer: PeerId) -> Option<&Introduced> {
+        self.0.get(&peer).map(|known| &known.told)
+    }
+
+    /// Whose adverts come from there.
+    pub(super) fn at(&self, source: IpAddr) -> Option<&Introduced> {
+        self.0.values().map(|known| &known.told).find(|told| told.source == source)
+    }
+
+    /// Those that would take over from `active`, as far as we can tell.
+    fn candidates(&self, active: Option<IpAddr>) -> impl Iterator<Item = &Introduced> {
+        self.0
+            .values()
+            .filter(|known| known.present)
+            .map(|known| &known.told)
+            .filter(move |told| Some(told.source) != active)
+    }
+
+    pub(super) fn all(&self) -> Vec<Acquaintance> {
+        self.0.values().copied().collect()
+    }
+}
+
+impl Machine {
+    pub(super) fn peer_introduced(&mut self, told: Introduced) {
+        if self.settings.detect.is_none() {
+            return;
+        }
+        self.acquaintances.introduced(told);
+        // It may answer to another discriminator now: its silence means nothing until it answers anew.
+        self.prober.forget(told.peer);
+    }
+
+    pub(super) fn peer_left(&mut self, peer: PeerId) {
+        self.acquaintances.left(peer);
+    }
+
+    /// How long we leave the role of `active` to those that outrank us: Skew_Time, if there are any.
+    /// The first in rank does not wait.
+    pub(super) fn stagger(&self, active: Option<IpAddr>) -> Duration {
+        let outranked = self.acquaintances.candidates(active).any(|told| self.ranks_behind(told));
+        if outranked { self.skew_time() } else { Duration::ZERO }
+    }
+
+    /// After a resignation. That of a router that has not introduced itself is dealt with as the RFC says.
+    pub(super) fn stagger_after(&self, resignation: &Heard) -> Duration {
+        match self.acquaintances.at(resignation.source) {
+            Some(_) => self.stagger(Some(resignation.source)),
+            None => self.skew_time(),
+        }
+    }
+
+    fn ranks_behind(&self, told: &Introduced) -> bool {
+        let ours = self.health.uplink.source.map_or(Address::UNSPECIFIED, Address::from);
+        outranks(told.priority, &told.source.into(), self.settings.priority.number(), &ours)
+    }
+}

@@ -1,0 +1,71 @@
+//! Real-time conduct of the thread that decides: SCHED_FIFO and locked memory, where the system allows them.
+
+use std::io;
+
+use caps::{CapSet, Capability};
+use nix::sys::mman::{MlockAllFlags, mlockall};
+
+/// Above 50, the priority of threaded interrupts, which could starve it; far below the migration and watchdog threads.
+const PRIORITY: i32 = 51;
+
+/// What this process got.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Conduct {
+    /// Why the thread that decides is scheduled as any other; `None`: it has SCHED_FIFO.
+    pub not_scheduled: Option<String>,
+    /// Why its memory can be paged out; `None`: it is locked.
+    pub not_locked: Option<String>,
+}
+
+/// Whether a thread of this process may have SCHED_FIFO: tried on one that ends at once.
+#[must_use]
+pub fn probe() -> Conduct {
+    let scheduled =
+        std::thread::spawn(schedule).join().unwrap_or_else(|_| Err(io::Error::other("it panicked")));
+    Conduct {
+        not_scheduled: scheduled.err().map(why_not_scheduled),
+        not_locked: lock().err().map(why_not_locked),
+    }
+}
+
+/// Gives the calling thread SCHED_FIFO. Threads that it starts have the usual class.
+///
+/// # Errors
+/// EPERM without CAP_SYS_NICE, and with it under CONFIG_RT_GROUP_SCHED in a control group that has no real-time runtime.
+pub fn schedule() -> io::Result<()> {
+    let param = libc::sched_param { sched_priority: PRIORITY };
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    #[expect(unsafe_code, reason = "neither std nor nix sets a thread's scheduling")]
+    // SAFETY: pid 0 is the calling thread; the call reads `param`, which lives until it returns.
+    let error = unsafe { libc::sched_setscheduler(0, policy, &raw const param) };
+    if error == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Keeps what is touched from now on in memory. What never is costs nothing (MCL_ONFAULT).
+///
+/// Without the capability a limit on locked memory would stay, and later allocations would fail at it.
+fn lock() -> io::Result<()> {
+    if !matches!(caps::has_cap(None, CapSet::Effective, Capability::CAP_IPC_LOCK), Ok(true)) {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
+    Ok(mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault)?)
+}
+
+fn why_not_scheduled(e: io::Error) -> String {
+    match e.raw_os_error() {
+        Some(libc::EPERM) => {
+            "not permitted: CAP_SYS_NICE is missing, or the control group has no real-time runtime \
+                              (CONFIG_RT_GROUP_SCHED)"
+                .to_owned()
+        }
+        _ => e.to_string(),
+    }
+}
+
+fn why_not_locked(e: io::Error) -> String {
+    match e.raw_os_error() {
+        Some(libc::EPERM) => "not permitted: CAP_IPC_LOCK is missing".to_owned(),
+        _ => e.to_string(),
+    }
+}

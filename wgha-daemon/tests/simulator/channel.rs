@@ -1,0 +1,77 @@
+//! The peer channel between the daemons, and the gateway.
+
+use wgha::proto::{Input, PeerId};
+
+use crate::{
+    group::{MICRO, MILLI},
+    world::{Event, World},
+};
+
+impl World {
+    /// A daemon has begun: it connects to those that run, and those that begin later connect to it.
+    pub fn seek_peers(&mut self, me: usize) {
+        if self.nodes[me].settings.detect.is_none() {
+            return;
+        }
+        for other in (0..self.nodes.len()).filter(|other| *other != me) {
+            if self.nodes[other].daemon.is_some()
+                && ![me, other].contains(&self.stranger.unwrap_or(usize::MAX))
+            {
+                let incarnations = [me, other].map(|n| self.nodes[n].incarnation);
+                let at = self.now + self.random.between(MILLI, 30 * MILLI);
+                self.at(at, Event::Meet { nodes: [me, other], incarnations });
+            }
+        }
+    }
+
+    pub fn meet(&mut self, nodes: [usize; 2], incarnations: [u32; 2]) {
+        let [one, other] = nodes;
+        let runs = |(n, incarnation): (usize, u32)| {
+            self.nodes[n].daemon.is_some() && self.nodes[n].incarnation == incarnation
+        };
+        if !nodes.into_iter().zip(incarnations).all(runs) {
+            return;
+        }
+        if !self.carries(one, other)
+            || !self.carries(other, one)
+            || !nodes.iter().all(|n| self.nodes[*n].is_awake())
+        {
+            self.at(self.now + 100 * MILLI, Event::Meet { nodes, incarnations });
+            return;
+        }
+        for (me, peer) in [(one, other), (other, one)] {
+            let Some(told) = self.nodes[peer].introduction() else { continue };
+            let discriminator = self.nodes[peer].kernel.discriminator;
+            if let Some(daemon) = &mut self.nodes[me].daemon {
+                daemon.introduced[peer] = Some(discriminator);
+                daemon.inbox.push_back(Input::PeerIntroduced(told));
+            }
+            self.wake_soon(me);
+        }
+    }
+
+    /// The process is gone, and the others see their connections to it end.
+    pub fn daemon_ends(&mut self, me: usize) {
+        if self.nodes[me].daemon.take().is_none() {
+            return;
+        }
+        self.nodes[me].incarnation += 1;
+        for other in (0..self.nodes.len()).filter(|other| *other != me) {
+            let left = Input::PeerLeft(PeerId(me as u8));
+            let incarnation = self.nodes[other].incarnation;
+            let at = self.now + self.random.between(100 * MICRO, 50 * MILLI);
+            self.at(at, Event::Told { node: other, incarnation, input: Box::new(left) });
+        }
+    }
+
+    /// A gateway that hears us answers, mostly.
+    pub fn solicit_gateway(&mut self, me: usize) {
+        let node = &self.nodes[me];
+        if node.carrier && self.network.deaf[me] == 0 && !self.random.one_in(8) {
+            let (incarnation, at) =
+                (self.nodes[me].incarnation, self.now + self.random.between(50 * MICRO, MILLI));
+            let input = Box::new(Input::GatewayAnswered(self.nodes[me].clock(at)));
+            self.at(at, Event::Told { node: me, incarnation, input });
+        }
+    }
+}
