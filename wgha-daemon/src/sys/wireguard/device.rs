@@ -28,7 +28,7 @@ const CHEAP: Duration = Duration::from_millis(1);
 
 /// How long one set may be in bytes: an attribute of netlink holds 64 KiB; and a write to a Unix socket that fits into
 /// its buffer is not torn when we are killed, between a removal and what follows it.
-const SET: usize = 60 * 1024;
+pub(super) const SET: usize = 60 * 1024;
 
 /// A device that has been found.
 pub struct Device {
@@ -236,7 +236,7 @@ fn set(backend: &mut Backend, changes: &[Vec<Section<'_>>]) -> io::Result<()> {
     Ok(())
 }
 
-fn sets<'a, 's>(changes: &'a [Vec<Section<'s>>]) -> Vec<Vec<&'a Section<'s>>> {
+pub(super) fn sets<'a, 's>(changes: &'a [Vec<Section<'s>>]) -> Vec<Vec<&'a Section<'s>>> {
     let mut sets: Vec<Vec<&Section<'_>>> = Vec::new();
     let mut room = 0;
     for change in changes {

@@ -30,3 +30,6 @@ use std::time::Duration;
 
 /// How long an implementation may take to answer. A stopped wireguard-go never does.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

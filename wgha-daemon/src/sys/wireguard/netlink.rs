@@ -105,7 +105,7 @@ fn peer(info: PeerInfo) -> Peer {
     }
 }
 
-fn set_device(family: u16, name: &str, sections: &[&Section<'_>]) -> Vec<u8> {
+pub(super) fn set_device(family: u16, name: &str, sections: &[&Section<'_>]) -> Vec<u8> {
     let mut message = request(family, WG_CMD_SET_DEVICE);
     attribute(&mut message, WGDEVICE_A_IFNAME, &[name.as_bytes(), &[0]].concat());
     nested(&mut message, WGDEVICE_A_PEERS, |peers| {

@@ -64,17 +64,38 @@ impl Connection {
         self.exchange(&request, ()).map(drop)
     }
 
+    /// A connection that turns out to be closed by the other side was so before it took the request: once more, then.
     fn exchange<A: Answer>(&mut self, request: &str, mut answer: A) -> io::Result<A> {
-        let mut stream = match self.stream.take().filter(is_open) {
-            Some(stream) => stream,
-            None => connect(&self.path)?,
-        };
-        // Until it is put back: whatever has gone wrong, the next request starts on a new connection.
-        stream.get_mut().write_all(request.as_bytes())?;
-        receive(&mut stream, &mut answer)?;
-        self.stream = Some(stream);
-        Ok(answer)
+        if let Some(kept) = self.stream.take().filter(is_open) {
+            match self.exchange_on(kept, request, &mut answer) {
+                Err(e) if is_closed(&e) => {}
+                done => return done.map(|()| answer),
+            }
+        }
+        let fresh = connect(&self.path)?;
+        self.exchange_on(fresh, request, &mut answer).map(|()| answer)
     }
+
+    /// Keeps the connection if nothing goes wrong.
+    fn exchange_on(
+        &mut self,
+        mut stream: BufReader<UnixStream>,
+        request: &str,
+        answer: &mut impl Answer,
+    ) -> io::Result<()> {
+        stream.get_mut().write_all(request.as_bytes())?;
+        if stream.fill_buf()?.is_empty() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        receive(&mut stream, answer)?;
+        self.stream = Some(stream);
+        Ok(())
+    }
+}
+
+/// Whether there was nobody at the other end any more. (An answer that breaks off is another matter.)
+fn is_closed(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// Connecting waits for room in the backlog of a program that is stopped: not for ever.
