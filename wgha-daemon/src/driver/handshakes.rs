@@ -17,7 +17,7 @@ use wgha_common::Timestamp;
 use crate::{
     proto::handshakes::{Candidate, Handshakes, Pace, Progress, Reached, Start},
     sys::{
-        clock,
+        clock, realtime,
         wireguard::{Device, WireguardError},
     },
 };
@@ -114,6 +114,8 @@ where
     C: FnMut() -> Progress,
 {
     fn run(&mut self, commands: &Receiver<Command>) {
+        // What it means that this is refused was said at the start.
+        let _ = realtime::schedule(realtime::Thread::CarryingOut);
         // So that the connection is there when it is needed. There may be no device yet.
         let _ = self.prepare();
         loop {

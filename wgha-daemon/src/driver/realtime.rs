@@ -42,7 +42,7 @@ pub async fn run(
 
 fn decide(mut node: Node, ring: RingBuf<MapData>) -> (Node, anyhow::Result<()>) {
     // What it means that this is refused was said at the start.
-    let _ = realtime::schedule();
+    let _ = realtime::schedule(realtime::Thread::Deciding);
     let result = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -56,8 +56,11 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
     let handle = connect()?;
     look_first(&mut node, &handle).await?;
     let raised = watch::Sender::default();
-    let mut worker = worker(&node.config, connect()?, raised.clone());
-    if let Err(e) = clear_away(&mut worker).await {
+    let cleared = match worker(&node.config, raised.clone()) {
+        Ok(mut worker) => clear_away(&mut worker).await,
+        Err(e) => Err(e),
+    };
+    if let Err(e) = cleared {
         node.attachment.take().into_iter().for_each(Attachment::leave);
         return Err(e);
     }
@@ -66,7 +69,8 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
     let told = node.carrier.told.subscribe();
     let peers = peers(&mut node, told, ends.heard, raised.subscribe())?;
     tokio::spawn(peers.run());
-    tokio::spawn(worker.run(ends.asked, ends.done));
+    let config = node.config.clone();
+    Worker::spawn(move || worker(&config, raised), ends.asked, ends.done)?;
     let (uplink, tunnel) = (node.config.uplink.interface.clone(), node.config.wireguard.clone());
     let family = node.config.vrrp.family;
     tokio::spawn(observe::watch_uplink(connect()?, uplink, family, looks.subscribe(), ends.found.clone()));
@@ -230,14 +234,15 @@ fn watch_kernel() -> anyhow::Result<broadcast::Sender<Look>> {
     Ok(looks)
 }
 
-fn worker(config: &Config, handle: rtnetlink::Handle, raised: watch::Sender<Timestamp>) -> Worker {
+fn worker(config: &Config, raised: watch::Sender<Timestamp>) -> anyhow::Result<Worker> {
+    let handle = connect()?;
     let state = config.paths.socket.with_file_name(format!("{}.tunnel", config.wireguard));
-    Worker {
+    Ok(Worker {
         uplink: config.uplink.interface.clone(),
         vips: config.vrrp.virtual_addresses.clone(),
         tunnel: Tunnel::new(handle.clone(), &config.wireguard, state, raised),
         handle,
-    }
+    })
 }
 
 /// A killed daemon leaves wg1 up and the VIP held.
@@ -257,7 +262,7 @@ pub async fn detach(config: &Config) -> anyhow::Result<()> {
     let uplink = link::read(&handle, &config.uplink.interface).await?;
     let in_use = || format!("a daemon guards {}; stop it first", config.uplink.interface);
     let _lock = uplink.map(|l| UplinkLock::take(l.index)).transpose().with_context(in_use)?;
-    clear_away(&mut worker(config, handle, watch::Sender::default())).await?;
+    clear_away(&mut worker(config, watch::Sender::default())?).await?;
     attach::remove_clsact(&config.uplink.interface);
     attach::remove_leftovers(&config.paths.bpffs, &[])?;
     Ok(())
@@ -266,6 +271,7 @@ pub async fn detach(config: &Config) -> anyhow::Result<()> {
 /// What the loop is allowed, and what is to be said about that.
 fn conduct() -> Conduct {
     let conduct = realtime::probe();
+    realtime::favour();
     for (why, what) in
         [(&conduct.not_scheduled, "run in real time"), (&conduct.not_locked, "be kept in memory")]
     {

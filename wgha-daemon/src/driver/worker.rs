@@ -1,12 +1,14 @@
 //! What takes time: effects, one after the other, each of which reports its end (invariant I10).
 
+use std::{io, thread};
+
 use tokio::sync::mpsc;
 use wgha_common::Timestamp;
 
 use crate::{
     config::VirtualAddress,
     proto::Input,
-    sys::{address, clock, link, netlink::NetlinkError, tunnel::Tunnel},
+    sys::{address, clock, link, netlink::NetlinkError, realtime, tunnel::Tunnel},
 };
 
 /// An effect that waits for the kernel.
@@ -65,12 +67,30 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Runs until nobody asks any more.
-    pub async fn run(
-        mut self,
-        mut asked: mpsc::UnboundedReceiver<Effect>,
+    /// Runs a worker that `make` makes, in a thread of its own, until nobody asks any more.
+    ///
+    /// # Errors
+    /// There are no threads left.
+    pub fn spawn(
+        make: impl FnOnce() -> anyhow::Result<Self> + Send + 'static,
+        asked: mpsc::UnboundedReceiver<Effect>,
         done: mpsc::UnboundedSender<Done>,
-    ) {
+    ) -> io::Result<()> {
+        let work = move || {
+            // What it means that this is refused was said at the start.
+            let _ = realtime::schedule(realtime::Thread::CarryingOut);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                make()?.run(asked, done).await;
+                anyhow::Ok(())
+            })
+        };
+        let thread = thread::Builder::new().name("effects".to_owned());
+        thread.spawn(move || work().unwrap_or_else(|e| tracing::error!("effects: {e:#}"))).map(drop)
+    }
+
+    /// Runs until nobody asks any more.
+    async fn run(mut self, mut asked: mpsc::UnboundedReceiver<Effect>, done: mpsc::UnboundedSender<Done>) {
         while let Some(effect) = asked.recv().await {
             let result = self.carry_out(effect).await.map_err(|e| e.to_string());
             if let (Effect::TendTunnel { .. }, Err(e)) = (effect, &result) {

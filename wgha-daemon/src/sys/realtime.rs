@@ -5,8 +5,15 @@ use std::io;
 use caps::{CapSet, Capability};
 use nix::sys::mman::{MlockAllFlags, mlockall};
 
-/// Above 50, the priority of threaded interrupts, which could starve it; far below the migration and watchdog threads.
-const PRIORITY: i32 = 51;
+/// Which thread. All are above 50, the priority of threaded interrupts, which could starve them, and far below the
+/// kernel's migration and watchdog threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thread {
+    /// Renews the lease, probes, decides: nothing of ours keeps it waiting.
+    Deciding = 53,
+    /// Carries out what was decided.
+    CarryingOut = 52,
+}
 
 /// What this process got.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -20,8 +27,9 @@ pub struct Conduct {
 /// Whether a thread of this process may have SCHED_FIFO: tried on one that ends at once.
 #[must_use]
 pub fn probe() -> Conduct {
-    let scheduled =
-        std::thread::spawn(schedule).join().unwrap_or_else(|_| Err(io::Error::other("it panicked")));
+    let scheduled = std::thread::spawn(|| schedule(Thread::Deciding))
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("it panicked")));
     Conduct {
         not_scheduled: scheduled.err().map(why_not_scheduled),
         not_locked: lock().err().map(why_not_locked),
@@ -32,13 +40,21 @@ pub fn probe() -> Conduct {
 ///
 /// # Errors
 /// EPERM without CAP_SYS_NICE, and with it under CONFIG_RT_GROUP_SCHED in a control group that has no real-time runtime.
-pub fn schedule() -> io::Result<()> {
-    let param = libc::sched_param { sched_priority: PRIORITY };
+pub fn schedule(thread: Thread) -> io::Result<()> {
+    let param = libc::sched_param { sched_priority: thread as i32 };
     let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
     #[expect(unsafe_code, reason = "neither std nor nix sets a thread's scheduling")]
     // SAFETY: pid 0 is the calling thread; the call reads `param`, which lives until it returns.
     let error = unsafe { libc::sched_setscheduler(0, policy, &raw const param) };
     if error == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Gives the calling thread, and those that it starts later, the best of the usual class. As with
+/// [`schedule`], what it means that this is refused is said by [`probe`].
+pub fn favour() {
+    #[expect(unsafe_code, reason = "neither std nor nix sets a thread's nice value")]
+    // SAFETY: the call takes integers only; process 0 is the calling thread.
+    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
 }
 
 /// Keeps what is touched from now on in memory. What never is costs nothing (MCL_ONFAULT).
