@@ -15,7 +15,7 @@ use wgha_common::{
     },
 };
 
-use crate::{clock::Clock, verdict::Verdict};
+use crate::clock::Clock;
 
 /// Writer: daemon. Reader: here.
 #[map]
@@ -141,8 +141,8 @@ pub fn remember(source: &Address, seen: &AdvertSeen) -> AdvertSeen {
 
 /// What our reflector and our initiator go by.
 #[inline(always)]
-pub fn sbfd() -> Option<Sbfd> {
-    SBFD.get(0).copied()
+pub fn sbfd() -> Option<&'static Sbfd> {
+    SBFD.get(0)
 }
 
 /// The number of the peer that has this address.
@@ -189,14 +189,6 @@ pub fn count(counter: Counter) {
     if let Some(slot) = COUNTERS.get_ptr_mut(counter as u32) {
         // SAFETY: the element is this CPU's own.
         unsafe { *slot += 1 }
-    }
-}
-
-/// Counts what a verdict says.
-#[inline(always)]
-pub fn count_verdict(verdict: Verdict) {
-    if let Some(counter) = verdict.counter() {
-        count(counter);
     }
 }
 

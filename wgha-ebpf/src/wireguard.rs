@@ -52,8 +52,8 @@ pub fn watch<P: Packet>(packet: &P, carried: &Carried, udp: &udp::Header, messag
     match message {
         MessageType::Initiation | MessageType::Response => drop(tell(&{ source }, udp.source)),
         MessageType::Transport => {
-            if let Some(beginning) = carried.load(packet) {
-                watch_session(&beginning, source, udp.source);
+            if let Some([.., a, b, c, d]) = carried.load::<P, RECEIVER_END>(packet) {
+                watch_session(u32::from_le_bytes([a, b, c, d]), source.words(), udp.source);
             }
         }
         MessageType::Cookie | MessageType::Malformed => {}
@@ -62,13 +62,11 @@ pub fn watch<P: Packet>(packet: &P, carried: &Carried, udp: &udp::Header, messag
 
 /// A tag is a session and a source in one: a client that goes to and fro between two addresses rings each time.
 #[inline(always)]
-fn watch_session(beginning: &[u8; RECEIVER_END], source: Address, port: u16) {
-    let [.., a, b, c, d] = *beginning;
-    let session = u32::from_le_bytes([a, b, c, d]);
-    let tag = u64::from(session) << 32 | u64::from(digest(&source, port));
+pub fn watch_session(session: u32, source: [u64; 2], port: u16) {
+    let tag = u64::from(session) << 32 | u64::from(digest(source, port));
     if let Some(set) = maps::sources(session)
         && !set.contains(&tag)
-        && tell(&{ source }, port)
+        && tell(&Address::of_words(source), port)
     {
         note(set, tag);
     }
@@ -88,11 +86,10 @@ fn note(set: &mut [u64; SOURCE_WAYS], tag: u64) {
 
 /// A source in 32 bits. That it looks like the one before, once in 2^32 times, costs a change that is not noticed.
 #[inline(always)]
-fn digest(source: &Address, port: u16) -> u32 {
-    let number = source.number();
-    let sum = (number as u64)
+fn digest([a, b]: [u64; 2], port: u16) -> u32 {
+    let sum = a
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .wrapping_add(((number >> 64) as u64).wrapping_mul(0xc2b2_ae3d_27d4_eb4f))
+        .wrapping_add(b.wrapping_mul(0xc2b2_ae3d_27d4_eb4f))
         .wrapping_add(u64::from(port).wrapping_mul(0x1656_67b1_9e37_79f9));
     (sum >> 32) as u32
 }
