@@ -19,7 +19,7 @@ use crate::{
     fence, maps,
     packet::{Head, Packet},
     verdict::Verdict,
-    wireguard,
+    wireguard::{self, Place},
 };
 
 /// Bytes of the UDP header, the message type and the receiver's index.
@@ -54,8 +54,17 @@ pub fn comes_in<P: Packet>(packet: &P, uplink: &UplinkConfig) -> Option<Verdict>
     let Some(epoch) = fence::serves_wireguard() else {
         return Some(Verdict::Drop(Counter::WireguardInFenced));
     };
-    count(Direction::Ingress, &data, epoch);
-    wireguard::watch_session(data.session, data.source, data.source_port);
+    let place = Place::of(data.session, data.source, data.source_port)?;
+    let traffic = maps::traffic(traffic_index(Direction::Ingress, MessageType::Transport))?;
+    let is_known = place.is_known();
+    // A frame that is cut short tells nothing new. In XDP only a helper knows how long a frame is.
+    if (!is_known || traffic.epoch != epoch) && !packet.holds(data.len) {
+        return None;
+    }
+    wireguard::add(traffic, 1, data.len, epoch);
+    if !is_known {
+        place.tell(&Address::of_words(data.source), data.source_port);
+    }
     Some(Verdict::Pass)
 }
 
@@ -67,16 +76,15 @@ pub fn goes_out<P: Packet>(packet: &P, uplink: &UplinkConfig) -> Option<Verdict>
     if !ours || data.source != uplink.vip.words() {
         return None;
     }
+    if !packet.holds(data.len) {
+        return None;
+    }
     let Some(epoch) = fence::serves_wireguard() else {
         return Some(Verdict::Drop(Counter::WireguardOutFenced));
     };
-    count(Direction::Egress, &data, epoch);
+    let traffic = maps::traffic(traffic_index(Direction::Egress, MessageType::Transport))?;
+    wireguard::add(traffic, 1, data.len, epoch);
     Some(Verdict::Pass)
-}
-
-#[inline(always)]
-fn count(direction: Direction, data: &Data, epoch: u64) {
-    maps::count_traffic(traffic_index(direction, MessageType::Transport), 1, data.len as u64, epoch);
 }
 
 /// Reads it, if it is what it nearly always is.
@@ -86,12 +94,11 @@ fn read<P: Packet>(packet: &P) -> Option<Data> {
         return None;
     }
     let head = packet.head::<{ ethernet::HEADER_LEN }>()?;
-    let data = match head.word16::<12>().swap_bytes() {
-        ethernet::IPV6 => ipv6(&packet.head()?)?,
-        ethernet::IPV4 => ipv4(&packet.head()?)?,
-        _ => return None,
-    };
-    packet.holds(data.len).then_some(data)
+    match head.word16::<12>().swap_bytes() {
+        ethernet::IPV6 => ipv6(&packet.head()?),
+        ethernet::IPV4 => ipv4(&packet.head()?),
+        _ => None,
+    }
 }
 
 #[inline(always)]
