@@ -77,6 +77,28 @@ impl Address {
         Self(b)
     }
 
+    /// From two little-endian words.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of_words([first, second]: [u64; 2]) -> Self {
+        Self((first as u128 | (second as u128) << 64).to_le_bytes())
+    }
+
+    /// As two little-endian words: how a machine of that kind reads it in two loads.
+    #[must_use]
+    #[inline(always)]
+    pub const fn words(&self) -> [u64; 2] {
+        let both = u128::from_le_bytes(self.0);
+        [both as u64, (both >> 64) as u64]
+    }
+
+    /// The words of the IPv4 address that is this little-endian word.
+    #[must_use]
+    #[inline(always)]
+    pub const fn words_v4(address: u32) -> [u64; 2] {
+        [0, (address as u64) << 32 | 0xffff_0000]
+    }
+
     /// As a number that is ordered as the bytes are.
     ///
     /// Comparisons go by it: in the kernel half they are then a few instructions, not a call of `memcmp`.
@@ -182,6 +204,15 @@ mod tests {
         for near in [[0xff; 16], [0; 16], Address::v6([0x20; 16]).0] {
             assert_eq!(Address(near).family(), Family::V6, "{near:?}");
         }
+    }
+
+    #[test]
+    fn words_are_the_same_address() {
+        let v4 = Address::v4([192, 0, 2, 1]);
+        assert_eq!(Address::words_v4(u32::from_le_bytes([192, 0, 2, 1])), v4.words());
+        let v6 = Address::v6([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
+        assert_eq!(v6.words(), [0x0807_0605_0403_0201, 0x100f_0e0d_0c0b_0a09]);
+        assert_eq!([Address::of_words(v4.words()), Address::of_words(v6.words())], [v4, v6]);
     }
 
     #[test]

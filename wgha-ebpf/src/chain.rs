@@ -15,10 +15,8 @@ use crate::{
     verdict::Verdict,
 };
 
-/// Where nearly every packet has its IP header, its source and what it carries: no tag, no option, no extension header.
+/// Where nearly every packet has its IP header and what it carries: no tag, no option, no extension header.
 const IP: usize = ethernet::HEADER_LEN;
-const IPV4_SOURCE: usize = IP + IPV4_START_LEN;
-const IPV6_SOURCE: usize = IP + IPV6_START_LEN;
 const IPV4_PAYLOAD: usize = IP + ip::IPV4_LEN;
 const IPV6_PAYLOAD: usize = IP + ip::IPV6_LEN;
 
@@ -201,25 +199,15 @@ impl Carried {
     /// From whom.
     #[inline(always)]
     pub fn source<P: Packet>(&self, packet: &P) -> Option<Address> {
-        match (self.family, self.ip_at) {
-            (Family::V4, IP) => packet.fixed::<IPV4_SOURCE, 4>().map(Address::v4),
-            (Family::V6, IP) => packet.fixed::<IPV6_SOURCE, 16>().map(Address::v6),
-            _ => self.address(packet, self.source_at()),
-        }
+        let mut address = Address::UNSPECIFIED;
+        read_address(packet, self, self.source_at(), &mut address).then_some(address)
     }
 
     /// To whom.
     #[inline(always)]
     pub fn destination<P: Packet>(&self, packet: &P) -> Option<Address> {
-        self.address(packet, self.destination_at())
-    }
-
-    #[inline(always)]
-    fn address<P: Packet>(&self, packet: &P, at: usize) -> Option<Address> {
-        match self.family {
-            Family::V4 => packet.load(at).map(Address::v4),
-            Family::V6 => packet.load(at).map(Address::v6),
-        }
+        let mut address = Address::UNSPECIFIED;
+        read_address(packet, self, self.destination_at(), &mut address).then_some(address)
     }
 
     /// The first `N` bytes of what is carried: they must be there by the IP header and in the frame.
@@ -246,4 +234,18 @@ impl Carried {
     pub fn is_complete<P: Packet>(&self, packet: &P) -> bool {
         packet.holds(self.frame_len())
     }
+}
+
+/// Reads an address at `at`. A function of its own: it is wanted in many places, each of which would need stack for it.
+#[inline(never)]
+fn read_address<P: Packet>(packet: &P, carried: &Carried, at: usize, to: &mut Address) -> bool {
+    let address = match carried.family {
+        Family::V4 => packet.load(at).map(Address::v4),
+        Family::V6 => packet.load(at).map(Address::v6),
+    };
+    let Some(address) = address else {
+        return false;
+    };
+    *to = address;
+    true
 }

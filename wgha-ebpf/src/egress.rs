@@ -10,25 +10,35 @@ use crate::{
     advert,
     chain::{self, Carried, Content, Part},
     fence, maps, neighbour,
-    packet::{Packet as _, Skb},
-    verdict::Verdict,
+    packet::{Packet, Skb},
+    report, transport,
+    verdict::{self, Verdict},
     wireguard,
 };
 
 /// Where an IPv4 header has its checksum.
 const IPV4_CHECKSUM: usize = 10;
 
-/// What becomes of a packet that goes out.
+/// What becomes of a packet that goes out, as TC wants it; counted.
 #[inline(always)]
-pub fn verdict(packet: &Skb<'_>) -> Verdict {
+pub fn action(packet: &Skb<'_>) -> u32 {
     let Some(uplink) = maps::uplink() else {
-        return Verdict::Pass;
+        return Skb::action(Verdict::Pass);
     };
-    match chain::content(packet) {
-        Content::Ip(carried) => of_carried(packet, uplink, &carried),
-        Content::Arp(at) => arp(packet, at),
-        Content::Settled(verdict) => verdict,
+    match transport::goes_out(packet, uplink) {
+        Some(verdict) => report::settle::<Skb<'_>>(verdict),
+        None => long_way(packet, uplink),
     }
+}
+
+/// A function of its own: the packets that matter for speed do without its stack.
+#[inline(never)]
+fn long_way(packet: &Skb<'_>, uplink: &UplinkConfig) -> u32 {
+    report::settle::<Skb<'_>>(match chain::content(packet) {
+        Content::Ip(carried) => of_carried(packet, uplink, &carried),
+        Content::Arp(at) => Verdict::drops(arp(packet, at)),
+        Content::Settled(verdict) => verdict,
+    })
 }
 
 #[inline(always)]
@@ -38,8 +48,8 @@ fn of_carried(packet: &Skb<'_>, uplink: &UplinkConfig, carried: &Carried) -> Ver
     }
     match carried.protocol {
         protocol::UDP => udp(packet, uplink, carried),
-        protocol::VRRP => advert(packet, uplink, carried),
-        protocol::ICMPV6 => icmpv6(packet, carried),
+        protocol::VRRP => advert(packet, uplink, carried).map_or(Verdict::Pass, verdict::of_our_advert),
+        protocol::ICMPV6 => Verdict::drops(icmpv6(packet, carried)),
         _ => Verdict::Pass,
     }
 }
@@ -55,25 +65,23 @@ fn later_fragment(packet: &Skb<'_>, carried: &Carried) -> Verdict {
     Verdict::Count(Counter::FragmentPassed)
 }
 
-/// Ours leave as the map says; those of another program on this host are its own affair.
-#[inline(always)]
-fn advert(packet: &Skb<'_>, uplink: &UplinkConfig, carried: &Carried) -> Verdict {
+/// Ours leave as the map says; those of another program on this host are its own affair, and not counted.
+#[inline(never)]
+fn advert(packet: &Skb<'_>, uplink: &UplinkConfig, carried: &Carried) -> Option<Counter> {
     let is_ours = uplink.is_family(carried.family)
         && carried.load::<_, 2>(packet).is_some_and(|[_, vrid]| vrid == uplink.vrid)
         && carried.source(packet).is_some_and(|source| source == uplink.source);
     if !is_ours {
-        return Verdict::Pass;
+        return None;
     }
     let Some(stamp) = maps::advert_stamp() else {
-        return Verdict::Drop(Counter::AdvertFenced);
+        return Some(Counter::AdvertFenced);
     };
     if stamp.priority > 0 && !fence::claims() {
-        return Verdict::Drop(Counter::AdvertFenced);
+        return Some(Counter::AdvertFenced);
     }
-    match advert::stamp(packet, uplink, carried, &stamp) {
-        Ok(()) => Verdict::Count(Counter::AdvertSent),
-        Err(fault) => Verdict::Drop(fault),
-    }
+    let stamped = advert::stamp(packet, uplink, carried, &stamp);
+    Some(stamped.err().unwrap_or(Counter::AdvertSent))
 }
 
 #[inline(always)]
@@ -103,7 +111,7 @@ enum Source {
 }
 
 /// I8: the WireGuard port speaks from the VIP or not at all.
-#[inline(always)]
+#[inline(never)]
 fn pin_source(packet: &Skb<'_>, uplink: &UplinkConfig, carried: &Carried) -> Option<Source> {
     let vip = uplink.vip_of(carried.family)?;
     let source = carried.source(packet)?;
@@ -130,27 +138,22 @@ fn pin_source(packet: &Skb<'_>, uplink: &UplinkConfig, carried: &Carried) -> Opt
     Some(Source::Rewritten)
 }
 
-/// Neighbour messages about the VIP, and those from it.
-#[inline(always)]
-fn icmpv6(packet: &Skb<'_>, carried: &Carried) -> Verdict {
-    let Some(target) = neighbour::target(packet, carried) else {
-        return Verdict::Pass;
-    };
-    if maps::is_vip(&target) || carried.source(packet).is_some_and(|source| maps::is_vip(&source)) {
-        return fenced();
-    }
-    Verdict::Pass
+/// Why a neighbour message about the VIP, or from it, is dropped, if it is.
+#[inline(never)]
+fn icmpv6(packet: &Skb<'_>, carried: &Carried) -> Option<Counter> {
+    let target = neighbour::target(packet, carried)?;
+    let of_vip = maps::is_vip(&target) || carried.source(packet).is_some_and(|source| maps::is_vip(&source));
+    if of_vip { fenced() } else { None }
+}
+
+/// Why ARP is dropped, if it is.
+#[inline(never)]
+fn arp(packet: &Skb<'_>, at: usize) -> Option<Counter> {
+    let (arp, _) = neighbour::arp(packet, at)?;
+    if maps::is_vip(&arp.sender) { fenced() } else { None }
 }
 
 #[inline(always)]
-fn arp(packet: &Skb<'_>, at: usize) -> Verdict {
-    match neighbour::arp(packet, at) {
-        Some((arp, _)) if maps::is_vip(&arp.sender) => fenced(),
-        _ => Verdict::Pass,
-    }
-}
-
-#[inline(always)]
-fn fenced() -> Verdict {
-    if fence::serves() { Verdict::Pass } else { Verdict::Drop(Counter::NeighbourOutFenced) }
+fn fenced() -> Option<Counter> {
+    if fence::serves() { None } else { Some(Counter::NeighbourOutFenced) }
 }

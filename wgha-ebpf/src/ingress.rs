@@ -10,22 +10,31 @@ use crate::{
     chain::{self, Carried, Content, Part},
     fence, maps, neighbour,
     packet::Packet,
-    reflect,
+    reflect, report, transport,
     verdict::{self, Verdict},
     wireguard,
 };
 
-/// What becomes of a packet that comes in.
+/// What becomes of a packet that comes in, as its hook wants it; counted.
 #[inline(always)]
-pub fn verdict<P: Packet>(packet: &P) -> Verdict {
+pub fn action<P: Packet>(packet: &P) -> u32 {
     let Some(uplink) = maps::uplink() else {
-        return Verdict::Pass;
+        return P::action(Verdict::Pass);
     };
-    match chain::content(packet) {
-        Content::Ip(carried) => of_carried(packet, uplink, &carried),
-        Content::Arp(at) => arp(packet, at),
-        Content::Settled(verdict) => verdict,
+    match transport::comes_in(packet, uplink) {
+        Some(verdict) => report::settle::<P>(verdict),
+        None => long_way(packet, uplink),
     }
+}
+
+/// A function of its own: the packets that matter for speed do without its stack.
+#[inline(never)]
+fn long_way<P: Packet>(packet: &P, uplink: &UplinkConfig) -> u32 {
+    report::settle::<P>(match chain::content(packet) {
+        Content::Ip(carried) => of_carried(packet, uplink, &carried),
+        Content::Arp(at) => Verdict::drops(arp(packet, at)),
+        Content::Settled(verdict) => verdict,
+    })
 }
 
 #[inline(always)]
@@ -36,7 +45,7 @@ fn of_carried<P: Packet>(packet: &P, uplink: &UplinkConfig, carried: &Carried) -
     match carried.protocol {
         protocol::UDP => udp(packet, uplink, carried),
         protocol::VRRP => Verdict::Count(advert::heard(packet, uplink, carried)),
-        protocol::ICMPV6 => icmpv6(packet, carried),
+        protocol::ICMPV6 => Verdict::drops(icmpv6(packet, carried)),
         _ => Verdict::Pass,
     }
 }
@@ -81,32 +90,28 @@ fn wireguard<P: Packet>(packet: &P, carried: &Carried, udp: &udp::Header) -> Ver
     Verdict::Pass
 }
 
-#[inline(always)]
-fn icmpv6<P: Packet>(packet: &P, carried: &Carried) -> Verdict {
-    let Some(message) = neighbour::heard(packet, carried) else {
-        return Verdict::Pass;
-    };
+/// Why a neighbour message is dropped, if it is. With [`arp`] a function of its own: they use the same stack one after the other.
+#[inline(never)]
+fn icmpv6<P: Packet>(packet: &P, carried: &Carried) -> Option<Counter> {
+    let message = neighbour::heard(packet, carried)?;
     if ndisc::target(&message).is_some_and(|target| maps::is_vip(&target)) {
         return fenced();
     }
-    if let (Some(neighbour), Some(asker)) = (ndisc::answered(&message), carried.destination(packet)) {
-        neighbour::answered(&neighbour, &asker);
-    }
-    Verdict::Pass
+    neighbour::answered(&ndisc::answered(&message)?, &carried.destination(packet)?);
+    None
 }
 
-#[inline(always)]
-fn arp<P: Packet>(packet: &P, at: usize) -> Verdict {
-    let Some((arp, is_reply)) = neighbour::arp(packet, at) else {
-        return Verdict::Pass;
-    };
+/// Why ARP is dropped, if it is.
+#[inline(never)]
+fn arp<P: Packet>(packet: &P, at: usize) -> Option<Counter> {
+    let (arp, is_reply) = neighbour::arp(packet, at)?;
     if is_reply {
         neighbour::answered(&arp.sender, &arp.target);
     }
-    if maps::is_vip(&arp.target) || maps::is_vip(&arp.sender) { fenced() } else { Verdict::Pass }
+    if maps::is_vip(&arp.target) || maps::is_vip(&arp.sender) { fenced() } else { None }
 }
 
 #[inline(always)]
-fn fenced() -> Verdict {
-    if fence::serves() { Verdict::Pass } else { Verdict::Drop(Counter::NeighbourInFenced) }
+fn fenced() -> Option<Counter> {
+    if fence::serves() { None } else { Some(Counter::NeighbourInFenced) }
 }

@@ -19,10 +19,11 @@ mod neighbour;
 mod packet;
 mod reflect;
 mod report;
+mod transport;
 mod verdict;
 mod wireguard;
 
-/// The entry points: nothing but the way from a context to a [`verdict::Verdict`] and back.
+/// The entry points: nothing but the way from a context to a packet, and from what becomes of it to the kernel.
 mod programs {
     use aya_ebpf::{
         macros::{classifier, xdp},
@@ -30,29 +31,23 @@ mod programs {
     };
 
     use crate::{
-        egress, ingress, maps,
+        egress, ingress,
         packet::{Frame, Skb},
     };
 
     #[xdp]
     pub fn wgha_xdp(ctx: XdpContext) -> u32 {
-        let verdict = ingress::verdict(&Frame::new(&ctx));
-        maps::count_verdict(verdict);
-        verdict.xdp()
+        ingress::action(&Frame::new(&ctx))
     }
 
     #[classifier]
     pub fn wgha_ingress(ctx: TcContext) -> i32 {
-        let verdict = ingress::verdict(&Skb::new(&ctx));
-        maps::count_verdict(verdict);
-        verdict.tc()
+        ingress::action(&Skb::new(&ctx)).cast_signed()
     }
 
     #[classifier]
     pub fn wgha_egress(ctx: TcContext) -> i32 {
-        let verdict = egress::verdict(&Skb::new(&ctx));
-        maps::count_verdict(verdict);
-        verdict.tc()
+        egress::action(&Skb::new(&ctx)).cast_signed()
     }
 }
 

@@ -9,13 +9,11 @@ use aya_ebpf::{
 use wgha_common::{
     Address,
     abi::{
-        AdvertSeen, AdvertStamp, Answer, Counter, EVENTS_BYTES, Event, EventKind, Lease, MAX_PEERS,
-        MAX_ROUTERS, MAX_VIPS, Outstanding, Revoked, Rung, SOURCE_SETS, SOURCE_WAYS, Sbfd, TRAFFIC_ENTRIES,
-        Traffic, UplinkConfig,
+        AdvertSeen, AdvertStamp, Answer, ClockRead, Counter, EVENTS_BYTES, Event, EventKind, Lease,
+        MAX_PEERS, MAX_ROUTERS, MAX_VIPS, Outstanding, Revoked, Rung, SOURCE_SETS, SOURCE_WAYS, Sbfd,
+        TRAFFIC_ENTRIES, Traffic, UplinkConfig,
     },
 };
-
-use crate::{clock::Clock, verdict::Verdict};
 
 /// Writer: daemon. Reader: here.
 #[map]
@@ -60,6 +58,10 @@ static ANSWERS: Array<Answer> = Array::with_max_entries(MAX_PEERS, 0);
 /// Writer: here. Reader: here.
 #[map]
 static SOURCES: Array<[u64; SOURCE_WAYS]> = Array::with_max_entries(SOURCE_SETS, 0);
+
+/// Writer: here. Reader: here.
+#[map]
+static CLOCK: PerCpuArray<ClockRead> = PerCpuArray::with_max_entries(1, 0);
 
 /// Writer: here. Reader: daemon.
 #[map]
@@ -141,8 +143,8 @@ pub fn remember(source: &Address, seen: &AdvertSeen) -> AdvertSeen {
 
 /// What our reflector and our initiator go by.
 #[inline(always)]
-pub fn sbfd() -> Option<Sbfd> {
-    SBFD.get(0).copied()
+pub fn sbfd() -> Option<&'static Sbfd> {
+    SBFD.get(0)
 }
 
 /// The number of the peer that has this address.
@@ -192,27 +194,18 @@ pub fn count(counter: Counter) {
     }
 }
 
-/// Counts what a verdict says.
+/// What is counted of WireGuard traffic of one direction and type on this CPU.
 #[inline(always)]
-pub fn count_verdict(verdict: Verdict) {
-    if let Some(counter) = verdict.counter() {
-        count(counter);
-    }
+pub fn traffic(index: u32) -> Option<&'static mut Traffic> {
+    // SAFETY: the element is this CPU's own, and nothing else here refers to it meanwhile.
+    TRAFFIC.get_ptr_mut(index).map(|slot| unsafe { &mut *slot })
 }
 
-/// Counts WireGuard traffic that passes under the lease of this epoch, and notes when its first packet did.
+/// When this CPU last read the clock.
 #[inline(always)]
-pub fn count_traffic(index: u32, packets: u64, bytes: u64, epoch: u64) {
-    if let Some(slot) = TRAFFIC.get_ptr_mut(index) {
-        // SAFETY: the element is this CPU's own, and nothing else refers to it meanwhile.
-        let slot = unsafe { &mut *slot };
-        slot.packets += packets;
-        slot.bytes += bytes;
-        if slot.epoch != epoch {
-            slot.first = Clock::Exact.now();
-            slot.epoch = epoch;
-        }
-    }
+pub fn read_clock() -> Option<&'static mut ClockRead> {
+    // SAFETY: as above.
+    CLOCK.get_ptr_mut(0).map(|read| unsafe { &mut *read })
 }
 
 /// The set of `SOURCES` that a session belongs to.

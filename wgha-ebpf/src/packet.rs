@@ -28,20 +28,25 @@ use aya_ebpf::{
 };
 use wgha_common::wire::{bfd, checksum::Sum, udp};
 
-/// Bytes of a datagram with a control packet.
-pub const DATAGRAM_LEN: usize = udp::HEADER_LEN + bfd::LEN;
+use crate::verdict::Verdict;
 
 /// The most bytes that are summed: the payload of an IPv4 packet of 1500 bytes.
 const MAX_SUMMED: usize = 1480;
 /// How many are summed at a time, as long as there are so many.
-const CHUNK: usize = 64;
+const CHUNK: usize = 32;
 /// How many are summed at a time after that.
 const WORD: usize = 4;
 
 /// A packet that begins with its Ethernet header.
 pub trait Packet {
+    /// A verdict as the packet's hook wants it.
+    fn action(verdict: Verdict) -> u32;
+
     /// The `N` bytes at `AT`, if the frame holds them.
     fn fixed<const AT: usize, const N: usize>(&self) -> Option<[u8; N]>;
+
+    /// The first `N` bytes, to be read where they are, if the frame holds them in one piece.
+    fn head<const N: usize>(&self) -> Option<Head<N>>;
 
     /// The `N` bytes at `at`, if the frame holds them.
     fn load<const N: usize>(&self, at: usize) -> Option<[u8; N]>;
@@ -59,12 +64,11 @@ pub trait Packet {
     /// Writes `bytes` at `at`, if the frame holds so many.
     fn store<const N: usize>(&self, at: usize, bytes: &[u8; N]) -> Option<()>;
 
-    /// Writes a datagram over the one at `at`, and has its checksum right when it leaves. `header` has that of the old one.
-    /// `N` bytes at `addresses_at` are its two addresses, which are the old one's.
-    fn store_datagram<const N: usize>(
+    /// Writes the payload of the datagram at `at`, and has its checksum right when it leaves. `N` bytes at `addresses_at` are
+    /// the addresses that it is summed with. Nothing else has changed but that ports and addresses may have been swapped.
+    fn store_payload<const N: usize>(
         &self,
         at: usize,
-        header: udp::Header,
         payload: &[u8; bfd::LEN],
         addresses_at: usize,
     ) -> Option<()>;
@@ -74,24 +78,35 @@ pub trait Packet {
 
     /// The sum over the `len` bytes at `at`, a multiple of four, if the frame holds them.
     #[inline(always)]
-    fn sum(&self, mut at: usize, mut len: usize) -> Option<Sum> {
-        let mut sum = 0;
-        for _ in 0..MAX_SUMMED / CHUNK {
-            if len < CHUNK {
-                break;
-            }
-            sum = add(sum, &self.load::<CHUNK>(at)?)?;
-            (at, len) = (at + CHUNK, len - CHUNK);
-        }
-        for _ in 0..CHUNK / WORD {
-            if len < WORD {
-                break;
-            }
-            sum = add(sum, &self.load::<WORD>(at)?)?;
-            (at, len) = (at + WORD, len - WORD);
-        }
-        (len == 0).then_some(Sum::of_kernel(sum))
+    fn sum(&self, at: usize, len: usize) -> Option<Sum> {
+        u32::try_from(sum(self, at, len)).ok().map(Sum::of_kernel)
     }
+}
+
+/// The kernel's sum; below 0 where the frame does not hold so much. A function of its own, for the stack that it needs.
+#[inline(never)]
+fn sum<P: Packet + ?Sized>(packet: &P, at: usize, len: usize) -> i64 {
+    chunks(packet, at, len).map_or(-1, i64::from)
+}
+
+#[inline(always)]
+fn chunks<P: Packet + ?Sized>(packet: &P, mut at: usize, mut len: usize) -> Option<u32> {
+    let mut sum = 0;
+    for _ in 0..MAX_SUMMED / CHUNK {
+        if len < CHUNK {
+            break;
+        }
+        sum = add(sum, &packet.load::<CHUNK>(at)?)?;
+        (at, len) = (at + CHUNK, len - CHUNK);
+    }
+    for _ in 0..CHUNK / WORD {
+        if len < WORD {
+            break;
+        }
+        sum = add(sum, &packet.load::<WORD>(at)?)?;
+        (at, len) = (at + WORD, len - WORD);
+    }
+    (len == 0).then_some(sum)
 }
 
 /// The kernel's sum and the words of `bytes`, whose number is a multiple of four.
@@ -113,6 +128,49 @@ fn direct<const AT: usize, const N: usize>(start: usize, end: usize) -> Option<[
     // (kernel: NET_IP_ALIGN is 0 or 2, XDP_PACKET_HEADROOM is 256).
     Some(unsafe { (*(bytes as *const Even<N>)).0 })
 }
+
+/// The first `N` bytes of a frame, where they are. Not to be kept when a helper may have moved them.
+pub struct Head<const N: usize> {
+    start: usize,
+}
+
+impl<const N: usize> Head<N> {
+    #[inline(always)]
+    fn between(start: usize, end: usize) -> Option<Self> {
+        (advance::<N>(start) <= end).then_some(Self { start })
+    }
+}
+
+/// Little-endian words. The compiler would put them together from pairs of bytes, as they lie at odd places;
+/// the machines that have a BPF JIT can read them there.
+macro_rules! words {
+    ($($name:ident: $word:ty = $size:literal),+ $(,)?) => {
+        impl<const N: usize> Head<N> {$(
+            /// The word at `AT`.
+            #[inline(always)]
+            pub fn $name<const AT: usize>(&self) -> $word {
+                const { assert!(AT + size_of::<$word>() <= N) }
+                #[cfg(target_arch = "bpf")]
+                // SAFETY: it reads the frame, whose first `N` bytes are there.
+                unsafe {
+                    let word: u64;
+                    core::arch::asm!(
+                        concat!("{0} = *(", $size, " *)({1} + {2})"),
+                        out(reg) word, in(reg) self.start, const AT, options(readonly, nostack)
+                    );
+                    (word as $word).to_le()
+                }
+                #[cfg(not(target_arch = "bpf"))]
+                // SAFETY: as above.
+                unsafe {
+                    ((self.start + AT) as *const $word).read_unaligned().to_le()
+                }
+            }
+        )+}
+    };
+}
+
+words! { word8: u8 = "u8", word16: u16 = "u16", word32: u32 = "u32", word64: u64 = "u64" }
 
 /// Bytes that are read two at a time.
 #[repr(C, align(2))]
@@ -149,15 +207,6 @@ fn advance<const AT: usize>(start: usize) -> usize {
     }
 }
 
-/// Header and payload in one piece.
-#[inline(always)]
-fn datagram(header: udp::Header, payload: &[u8; bfd::LEN]) -> [u8; DATAGRAM_LEN] {
-    let mut datagram = [0; DATAGRAM_LEN];
-    datagram[..udp::HEADER_LEN].copy_from_slice(&header.bytes());
-    datagram[udp::HEADER_LEN..].copy_from_slice(payload);
-    datagram
-}
-
 /// A frame as XDP has it.
 pub struct Frame<'a> {
     ctx: &'a XdpContext,
@@ -173,8 +222,18 @@ impl<'a> Frame<'a> {
 
 impl Packet for Frame<'_> {
     #[inline(always)]
+    fn action(verdict: Verdict) -> u32 {
+        verdict.xdp()
+    }
+
+    #[inline(always)]
     fn fixed<const AT: usize, const N: usize>(&self) -> Option<[u8; N]> {
         direct::<AT, N>(self.ctx.data(), self.ctx.data_end())
+    }
+
+    #[inline(always)]
+    fn head<const N: usize>(&self) -> Option<Head<N>> {
+        Head::between(self.ctx.data(), self.ctx.data_end())
     }
 
     #[inline(always)]
@@ -209,18 +268,17 @@ impl Packet for Frame<'_> {
 
     /// The whole sum is computed: the one that is there may have been left to the device, and is none then.
     #[inline(always)]
-    fn store_datagram<const N: usize>(
+    fn store_payload<const N: usize>(
         &self,
         at: usize,
-        header: udp::Header,
         payload: &[u8; bfd::LEN],
         addresses_at: usize,
     ) -> Option<()> {
-        let mut bytes = datagram(udp::Header { checksum: 0, ..header }, payload);
-        let sum = add(add(0, &bytes)?, &self.load::<N>(addresses_at)?)?;
+        let header = udp::Header { checksum: 0, ..udp::Header::parse(&self.load(at)?) };
+        let sum = add(add(add(0, &header.bytes())?, payload)?, &self.load::<N>(addresses_at)?)?;
         let checksum = udp::checksum(Sum::of_kernel(sum), header.len);
-        bytes[udp::CHECKSUM_OFFSET..udp::HEADER_LEN].copy_from_slice(&checksum.to_be_bytes());
-        self.store(at, &bytes)
+        self.store(at + udp::CHECKSUM_OFFSET, &checksum.to_be_bytes())?;
+        self.store(at + udp::HEADER_LEN, payload)
     }
 
     #[inline(always)]
@@ -281,10 +339,20 @@ impl<'a> Skb<'a> {
 
 impl Packet for Skb<'_> {
     #[inline(always)]
+    fn action(verdict: Verdict) -> u32 {
+        verdict.tc().cast_unsigned()
+    }
+
+    #[inline(always)]
     fn fixed<const AT: usize, const N: usize>(&self) -> Option<[u8; N]> {
         // Not linear that far: the helper copies from the pages too. Pulling them in would reallocate
         // a buffer that may be none of our business.
         direct::<AT, N>(self.ctx.data(), self.ctx.data_end()).or_else(|| self.load(AT))
+    }
+
+    #[inline(always)]
+    fn head<const N: usize>(&self) -> Option<Head<N>> {
+        Head::between(self.ctx.data(), self.ctx.data_end())
     }
 
     #[inline(always)]
@@ -320,18 +388,11 @@ impl Packet for Skb<'_> {
         (error == 0).then_some(())
     }
 
-    /// The sum is mended, or left to the device if it was: the kernel knows. Ports and addresses may have been swapped,
-    /// which changes no sum.
+    /// The sum is mended, or left to the device if it was: the kernel knows. What is swapped changes no sum.
     #[inline(always)]
-    fn store_datagram<const N: usize>(
-        &self,
-        at: usize,
-        header: udp::Header,
-        payload: &[u8; bfd::LEN],
-        _: usize,
-    ) -> Option<()> {
-        let old = self.load::<{ bfd::LEN }>(at + udp::HEADER_LEN)?;
-        self.store(at, &datagram(header, payload))?;
+    fn store_payload<const N: usize>(&self, at: usize, payload: &[u8; bfd::LEN], _: usize) -> Option<()> {
+        let old = self.load(at + udp::HEADER_LEN)?;
+        self.store(at + udp::HEADER_LEN, payload)?;
         self.mend_udp(at + udp::CHECKSUM_OFFSET, &old, payload, 0)
     }
 

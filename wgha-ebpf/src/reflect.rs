@@ -4,7 +4,7 @@
 
 use wgha_common::{
     Address, Family,
-    abi::{Answer, Counter, Event, EventKind, Sbfd},
+    abi::{Answer, Counter, Event, EventKind},
     wire::{
         bfd::{self, Sender, State},
         ethernet::Mac,
@@ -16,10 +16,12 @@ use crate::{
     chain::{Carried, Part},
     clock::Clock,
     fence, maps,
-    packet::{DATAGRAM_LEN, Packet},
+    packet::Packet,
     report, verdict, wireguard,
 };
 
+/// Bytes of a datagram with a control packet.
+const DATAGRAM_LEN: usize = udp::HEADER_LEN + bfd::LEN;
 /// Where in a frame the MAC addresses stand.
 const TO: usize = 0;
 const FROM: usize = size_of::<Mac>();
@@ -39,7 +41,7 @@ pub fn question<P: Packet>(packet: &P, carried: &Carried) -> Option<Counter> {
     }
     Some(match read(packet, carried, Sender::Initiator) {
         Ok(question) if question.your_discriminator != sbfd.discriminator => Counter::ProbeBadDiscriminator,
-        Ok(question) => answer(packet, carried, &sbfd, &question),
+        Ok(question) => answer(packet, carried, sbfd.required_min_rx, &question),
         Err(fault) => fault,
     })
 }
@@ -94,12 +96,12 @@ fn is_to_us<P: Packet>(packet: &P, carried: &Carried) -> bool {
 
 /// Makes the question the answer, and sends it back. In two steps, which use the same stack one after the other.
 #[inline(always)]
-fn answer<P: Packet>(packet: &P, carried: &Carried, sbfd: &Sbfd, question: &bfd::Packet) -> Counter {
+fn answer<P: Packet>(packet: &P, carried: &Carried, min_rx: u32, question: &bfd::Packet) -> Counter {
     let (state, counter) = match fence::serves() {
         true => (State::Up, Counter::ProbeAnsweredUp),
         false => (State::AdminDown, Counter::ProbeAnsweredAdminDown),
     };
-    let reply = question.answer(state, sbfd.required_min_rx).bytes();
+    let reply = question.answer(state, min_rx).bytes();
     let written = turn(packet, carried).and_then(|()| write(packet, carried, &reply));
     match written.and_then(|()| packet.send_back()) {
         Some(()) => counter,
@@ -108,25 +110,24 @@ fn answer<P: Packet>(packet: &P, carried: &Carried, sbfd: &Sbfd, question: &bfd:
     }
 }
 
-/// Turns the addresses round: what was the frame's source is its destination.
+/// Turns the addresses and the ports round: what was the frame's source is its destination.
 #[inline(never)]
 fn turn<P: Packet>(packet: &P, carried: &Carried) -> Option<()> {
     swap::<P, { size_of::<Mac>() }>(packet, TO, FROM)?;
     let (source, destination) = (carried.source_at(), carried.destination_at());
     match carried.family {
-        Family::V4 => swap::<P, 4>(packet, source, destination),
-        Family::V6 => swap::<P, 16>(packet, source, destination),
+        Family::V4 => swap::<P, 4>(packet, source, destination)?,
+        Family::V6 => swap::<P, 16>(packet, source, destination)?,
     }
+    swap::<P, 2>(packet, carried.at, carried.at + 2)
 }
 
-/// Writes the answer over the question, back to the port that it came from. The addresses are turned already.
+/// Writes the answer over the question.
 #[inline(never)]
 fn write<P: Packet>(packet: &P, carried: &Carried, reply: &[u8; bfd::LEN]) -> Option<()> {
-    let udp = wireguard::header(packet, carried)?;
-    let udp = udp::Header { source: udp.destination, destination: udp.source, ..udp };
     match carried.family {
-        Family::V4 => packet.store_datagram::<8>(carried.at, udp, reply, carried.source_at()),
-        Family::V6 => packet.store_datagram::<32>(carried.at, udp, reply, carried.source_at()),
+        Family::V4 => packet.store_payload::<8>(carried.at, reply, carried.source_at()),
+        Family::V6 => packet.store_payload::<32>(carried.at, reply, carried.source_at()),
     }
 }
 

@@ -1,9 +1,22 @@
-//! What wakes the daemon, and what is only counted.
+//! What becomes of a packet, what wakes the daemon, and what is only counted.
 
 use aya_log_ebpf::debug;
 use wgha_common::abi::{Counter, Event, EventKind};
 
-use crate::{maps, verdict};
+use crate::{
+    maps,
+    packet::Packet,
+    verdict::{self, Verdict},
+};
+
+/// Counts what a verdict says, and says it as the packet's hook wants it.
+#[inline(always)]
+pub fn settle<P: Packet>(verdict: Verdict) -> u32 {
+    if let Some(counter) = verdict.counter() {
+        maps::count(counter);
+    }
+    P::action(verdict)
+}
 
 /// Rings for `event`, unless its kind must pause. Says whether it rang.
 #[inline(always)]

@@ -23,6 +23,12 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// It is dropped if there is a reason, else it passes.
+    #[inline(always)]
+    pub fn drops(reason: Option<Counter>) -> Self {
+        reason.map_or(Self::Pass, Self::Drop)
+    }
+
     /// Why.
     #[inline(always)]
     pub const fn counter(self) -> Option<Counter> {
@@ -62,6 +68,15 @@ pub const fn header_fault(error: HeaderError) -> Counter {
         HeaderError::Vrid => Counter::AdvertOtherVrid,
         HeaderError::NoAddress => Counter::AdvertNoAddress,
         HeaderError::Interval => Counter::AdvertBadInterval,
+    }
+}
+
+/// What becomes of an advert of ours, by how it is counted: what is not stamped does not leave.
+#[inline(always)]
+pub const fn of_our_advert(counter: Counter) -> Verdict {
+    match counter {
+        Counter::AdvertSent => Verdict::Count(counter),
+        _ => Verdict::Drop(counter),
     }
 }
 

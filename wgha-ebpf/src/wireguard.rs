@@ -2,7 +2,7 @@
 
 use wgha_common::{
     Address,
-    abi::{Direction, Event, EventKind, SOURCE_WAYS, traffic_index},
+    abi::{Direction, Event, EventKind, SOURCE_WAYS, Traffic, traffic_index},
     wire::{
         udp,
         wireguard::{self, MessageType, TYPE_LEN},
@@ -39,8 +39,21 @@ pub fn count<P: Packet>(
 ) -> MessageType {
     let (packets, segment) = packet.segments();
     let message = message(packet, carried, udp, segment);
-    maps::count_traffic(traffic_index(direction, message), packets, carried.frame_len() as u64, epoch);
+    if let Some(traffic) = maps::traffic(traffic_index(direction, message)) {
+        add(traffic, packets, carried.frame_len(), epoch);
+    }
     message
+}
+
+/// Adds to what is counted, and notes when the first one under a lease came.
+#[inline(always)]
+pub fn add(traffic: &mut Traffic, packets: u64, bytes: usize, epoch: u64) {
+    traffic.packets += packets;
+    traffic.bytes += bytes as u64;
+    if traffic.epoch != epoch {
+        traffic.first = Clock::Exact.now();
+        traffic.epoch = epoch;
+    }
 }
 
 /// Rings when a message comes from where its session has not been, or may begin a session.
@@ -50,49 +63,62 @@ pub fn watch<P: Packet>(packet: &P, carried: &Carried, udp: &udp::Header, messag
         return;
     };
     match message {
-        MessageType::Initiation | MessageType::Response => drop(tell(&{ source }, udp.source)),
+        MessageType::Initiation | MessageType::Response => drop(tell(&source, udp.source)),
         MessageType::Transport => {
-            if let Some(beginning) = carried.load(packet) {
-                watch_session(&beginning, source, udp.source);
+            if let Some([.., a, b, c, d]) = carried.load::<P, RECEIVER_END>(packet)
+                && let Some(place) = Place::of(u32::from_le_bytes([a, b, c, d]), source.words(), udp.source)
+                && !place.is_known()
+            {
+                place.tell(&source, udp.source);
             }
         }
         MessageType::Cookie | MessageType::Malformed => {}
     }
 }
 
-/// A tag is a session and a source in one: a client that goes to and fro between two addresses rings each time.
-#[inline(always)]
-fn watch_session(beginning: &[u8; RECEIVER_END], source: Address, port: u16) {
-    let [.., a, b, c, d] = *beginning;
-    let session = u32::from_le_bytes([a, b, c, d]);
-    let tag = u64::from(session) << 32 | u64::from(digest(&source, port));
-    if let Some(set) = maps::sources(session)
-        && !set.contains(&tag)
-        && tell(&{ source }, port)
-    {
-        note(set, tag);
-    }
+/// Where a session and its source are noted.
+///
+/// A tag is both in one: a client that goes to and fro between two addresses rings each time. It is noted only when it has
+/// rung. So a flood forgets no more sessions than the ring's pause lets through, and who could not ring tries again with
+/// the next packet.
+pub struct Place {
+    set: &'static mut [u64; SOURCE_WAYS],
+    tag: u64,
 }
 
-/// A session has one tag; a new one takes the place of the oldest.
-///
-/// It is noted only when it has rung. So a flood forgets no more sessions than the ring's pause lets through, and who
-/// could not ring tries again with the next packet.
-#[inline(always)]
-fn note(set: &mut [u64; SOURCE_WAYS], tag: u64) {
-    match set.iter_mut().find(|known| **known >> 32 == tag >> 32) {
-        Some(known) => *known = tag,
-        None => *set = [tag, set[0], set[1], set[2]],
+impl Place {
+    /// Of a session, and a source's address in words and port.
+    #[inline(always)]
+    pub fn of(session: u32, source: [u64; 2], port: u16) -> Option<Self> {
+        let tag = u64::from(session) << 32 | u64::from(digest(source, port));
+        maps::sources(session).map(|set| Self { set, tag })
+    }
+
+    /// Whether the session's last packet came from there.
+    #[inline(always)]
+    pub fn is_known(&self) -> bool {
+        self.set.contains(&self.tag)
+    }
+
+    /// Rings, and notes it. A session has one tag; a new one takes the place of the oldest.
+    #[inline(always)]
+    pub fn tell(self, source: &Address, port: u16) {
+        if !tell(source, port) {
+            return;
+        }
+        match self.set.iter_mut().find(|known| **known >> 32 == self.tag >> 32) {
+            Some(known) => *known = self.tag,
+            None => *self.set = [self.tag, self.set[0], self.set[1], self.set[2]],
+        }
     }
 }
 
 /// A source in 32 bits. That it looks like the one before, once in 2^32 times, costs a change that is not noticed.
 #[inline(always)]
-fn digest(source: &Address, port: u16) -> u32 {
-    let number = source.number();
-    let sum = (number as u64)
+fn digest([a, b]: [u64; 2], port: u16) -> u32 {
+    let sum = a
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .wrapping_add(((number >> 64) as u64).wrapping_mul(0xc2b2_ae3d_27d4_eb4f))
+        .wrapping_add(b.wrapping_mul(0xc2b2_ae3d_27d4_eb4f))
         .wrapping_add(u64::from(port).wrapping_mul(0x1656_67b1_9e37_79f9));
     (sum >> 32) as u32
 }

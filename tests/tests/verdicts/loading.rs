@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use wgha_common::abi::{
-    self, AdvertSeen, AdvertStamp, Answer, Counter, Event, EventKind, Lease, Outstanding, Revoked, Rung,
-    Sbfd, Traffic, UplinkConfig,
+    self, AdvertSeen, AdvertStamp, Answer, ClockRead, Counter, Event, EventKind, Lease, Outstanding, Revoked,
+    Rung, Sbfd, Traffic, UplinkConfig,
 };
 use wgha_tests::may_run;
 
@@ -29,6 +29,7 @@ fn every_map_is_as_the_contract_says() {
         ("PROBES", 4, size_of::<Outstanding>(), abi::MAX_PEERS),
         ("ANSWERS", 4, size_of::<Answer>(), abi::MAX_PEERS),
         ("SOURCES", 4, 8 * abi::SOURCE_WAYS, abi::SOURCE_SETS),
+        ("CLOCK", 4, size_of::<ClockRead>(), 1),
         ("EVENTS", 0, 0, abi::EVENTS_BYTES),
         ("RUNG", 4, size_of::<Rung>(), EventKind::COUNT),
         ("COUNTERS", 4, 8, Counter::COUNT),

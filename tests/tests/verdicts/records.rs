@@ -1,8 +1,10 @@
 //! What is told of an advert: the record of its router, and the event. And of traffic: when its first packet came.
 
+use std::time::Duration;
+
 use wgha_common::{
     Address,
-    abi::{AdvertSeen, ChecksumStyle, Counter, Event, EventKind, Traffic},
+    abi::{AdvertSeen, ChecksumStyle, Counter, Event, EventKind, Lease, Role, Traffic},
 };
 use wgha_tests::{
     may_run,
@@ -10,7 +12,7 @@ use wgha_tests::{
 };
 
 use crate::{
-    kernel::{Hook, Kernel, now},
+    kernel::{Hook, Kernel, Then, now},
     net::Net,
     row::{EPOCH, Held},
 };
@@ -95,4 +97,28 @@ fn only_traffic(kernel: &mut Kernel, hook: Hook, frame: &[u8]) -> Traffic {
     let seen = kernel.traffic();
     assert_eq!(seen.len(), 1, "{seen:?}");
     seen[0].2
+}
+
+/// Data is checked against a clock that is read once in a tick: it must be read again in the next.
+#[test]
+fn a_lease_ends_while_data_flows() {
+    if !may_run() {
+        return;
+    }
+    let mut kernel = Kernel::load();
+    for net in Net::both() {
+        let comes = net.wireguard_in(4, 64).frame(&net.inbound());
+        let goes = net.wireguard_out(4, 64).frame(&net.outbound(net.vip));
+        for (hook, frame) in [(Hook::Xdp, &comes), (Hook::Ingress, &comes), (Hook::Egress, &goes)] {
+            kernel.reset(net.uplink(), &net.vips(), net.stamp());
+            let until = now() + 300_000_000;
+            kernel.set_lease(Lease { until, epoch: EPOCH, role: Role::Active as u32, reserved: 0 });
+            assert_eq!(kernel.run(hook, frame).then, Then::Passes, "{hook:?}");
+            // A tick is 10 ms at most.
+            while now() < until + 30_000_000 {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            assert_eq!(kernel.run(hook, frame).then, Then::Drops, "{hook:?}");
+        }
+    }
 }

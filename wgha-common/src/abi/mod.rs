@@ -13,6 +13,7 @@
 //! | `PROBES`   | array\[`MAX_PEERS`\]     | daemon | kernel           | [`Outstanding`]: the probes to each peer that are under way |
 //! | `ANSWERS`  | array\[`MAX_PEERS`\]     | kernel | daemon           | [`Answer`]: the last answer of each peer |
 //! | `SOURCES`  | array\[`SOURCE_SETS`\]   | kernel | kernel           | tags, each a WireGuard session and where its last packet came from; the daemon is told when that changes |
+//! | `CLOCK`    | per-CPU array\[1\]       | kernel | kernel           | [`ClockRead`]: when this CPU last read the clock for WireGuard's packets |
 //! | `EVENTS`   | ring buffer              | kernel | daemon           | [`Event`]: only what matters |
 //! | `RUNG`     | array\[`EventKind::COUNT`\] | kernel | daemon, kernel | [`Rung`]: keeps a flood from waking the daemon |
 //! | `COUNTERS` | per-CPU array            | kernel | daemon           | one `u64` per [`Counter`] |
@@ -22,6 +23,7 @@
 //! in `LEASE`: the kernel notes its epoch in `REVOKED`, and [`Lease::serves`] needs both.
 
 mod advert;
+mod clock;
 mod counter;
 mod event;
 mod lease;
@@ -30,6 +32,7 @@ mod traffic;
 mod uplink;
 
 pub use advert::{AdvertSeen, AdvertStamp, ChecksumStyle, outranks};
+pub use clock::ClockRead;
 pub use counter::Counter;
 pub use event::{Event, EventKind, Rung};
 pub use lease::{Lease, Revoked, Role};
@@ -83,4 +86,5 @@ plain_old_data! {
     Sbfd = 16,
     Outstanding = 32,
     Answer = 24,
+    ClockRead = 16,
 }
