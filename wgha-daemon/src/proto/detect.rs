@@ -210,8 +210,17 @@ impl Machine {
         }
     }
 
-    /// After a tick: decides, or says when.
-    pub(super) fn judge(&mut self, now: Timestamp) {
+    /// The look of a tick, which follows its probe at once unless we have stood still between the two.
+    pub(super) fn looked_after_probe(&mut self, now: Timestamp) {
+        let probed = self.prober.target.as_ref().and_then(Target::probed_at);
+        match (self.pace(), probed) {
+            (Some(pace), Some(at)) if now.since(at) > pace.patience() => self.probes_stalled(at, now),
+            _ => self.judge(now),
+        }
+    }
+
+    /// Decides, or says when.
+    fn judge(&mut self, now: Timestamp) {
         match self.verdict_at() {
             None => self.timers.disarm(Timer::Verdict),
             Some(at) if at <= now => {

@@ -86,7 +86,6 @@ impl Machine {
             preempt_from,
             ..Election::new(self.settings.interval)
         };
-        self.prober.stop();
         self.timers.leave_role();
         self.arm_active_down(now);
         self.enter(State::Backup, reason, now);
@@ -213,7 +212,7 @@ impl Machine {
                 self.outranked_unheard(routers, now);
             }
             (State::Claiming, _) if self.election.claim.is_unconfirmed() => self.confirm_claim(now),
-            (State::Backup, None) if asked.is_none() => self.judge(now),
+            (State::Backup, None) if asked.is_none() => self.looked_after_probe(now),
             (State::Backup | State::Claiming, None) => {
                 asked.into_iter().for_each(|at| self.looked_late(at, now))
             }

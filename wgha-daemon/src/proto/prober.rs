@@ -106,6 +106,11 @@ impl Target {
         self.sent.push_front((number, now));
     }
 
+    /// When the last probe was to be sent.
+    pub(super) fn probed_at(&self) -> Option<Timestamp> {
+        self.sent.front().map(|(_, at)| *at)
+    }
+
     /// An answer; one that has been overtaken is none. Whether it is news.
     pub(super) fn answered(&mut self, answer: &Answered) -> bool {
         let newest = self.last.map_or(self.before, |last| last.number);

@@ -39,7 +39,6 @@ impl Machine {
             self.lease.grant(Role::Active, now)
         };
         self.timers.leave_role();
-        self.prober.stop();
         self.group.gateway = Gateway::default();
         self.group.repeats = 0;
         self.begin_lease(lease);
