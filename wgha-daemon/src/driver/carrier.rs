@@ -49,6 +49,9 @@ pub trait Datapath {
     /// What the kernel said.
     fn look(&mut self) -> Result<Look, String>;
 
+    /// Whether somebody was asked with the announcement, and is to answer.
+    fn has_gateway(&self) -> bool;
+
     /// Sends a probe. One that cannot be sent is as good as lost.
     fn send_probe(&mut self, peer: PeerId, number: u64);
 }
@@ -171,7 +174,12 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
             self.machine.handle(input, now);
             while let Some(action) = self.machine.poll_action() {
                 self.witness.action(&action, now);
+                let announces = action == Action::Announce;
                 inputs.extend(self.carry_out(action));
+                if announces && !self.datapath.has_gateway() {
+                    // Whoever could not hear us is on our own segment, and has been told.
+                    inputs.push_back(Input::GatewayAnswered(self.datapath.now()));
+                }
             }
         }
     }

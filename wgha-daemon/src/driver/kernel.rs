@@ -249,6 +249,10 @@ impl Datapath for Kernel {
         Ok(Look { routers, revoked_epoch: revoked.epoch, answers })
     }
 
+    fn has_gateway(&self) -> bool {
+        !self.gateways.is_empty()
+    }
+
     fn send_probe(&mut self, peer: PeerId, number: u64) {
         let Some(probes) = &mut self.probes else { return };
         if let Err(e) = probes.send(&mut self.maps, peer, number) {

@@ -65,7 +65,11 @@ impl Recording {
     fn role_changed(&mut self, state: State, reason: &Reason, now: Timestamp) {
         if matches!(state, State::Active | State::Claiming) && self.state != State::Claiming {
             self.recorder.settled();
-            self.recorder.evidence(self.evidence);
+            let silent_since = match reason {
+                Reason::ProbesUnanswered { since, .. } => Some(*since),
+                _ => None,
+            };
+            self.recorder.evidence(silent_since.unwrap_or(self.evidence));
         }
         if !matches!(state, State::Active | State::Claiming) {
             self.recorder.settled();
@@ -107,6 +111,8 @@ impl Witness for Recording {
 fn arrival(input: &Input) -> Option<Timestamp> {
     match input {
         Input::AdvertHeard(heard) | Input::LeaseRevoked { by: heard, .. } => Some(heard.at),
+        Input::GatewayAnswered(at) => Some(*at),
+        Input::Answered(answered) => Some(answered.at),
         _ => None,
     }
 }
@@ -114,7 +120,8 @@ fn arrival(input: &Input) -> Option<Timestamp> {
 /// What people should know of an input; `None` for what happens all the time.
 fn told(input: &Input) -> Option<(Kind, &'static str, String)> {
     let told = match input {
-        Input::TimerFired | Input::LookedAgain { .. } | Input::GatewayAnswered(_) => return None,
+        Input::TimerFired | Input::LookedAgain { .. } => return None,
+        Input::GatewayAnswered(_) => (Kind::Input, "gateway_answered", String::new()),
         Input::Answered(_) | Input::PeerIntroduced(_) | Input::PeerLeft(_) => return None,
         Input::Started => (Kind::Input, "started", String::new()),
         Input::AdvertHeard(heard) => (Kind::Input, "advert_heard", advert(heard)),

@@ -79,6 +79,8 @@ pub enum Reason {
         active: IpAddr,
         /// How many.
         probes: u32,
+        /// It was last known to be alive before that.
+        since: Timestamp,
     },
     /// The Active Router answers that it does not serve.
     AdminDown(IpAddr),
@@ -109,7 +111,7 @@ impl fmt::Display for Reason {
             Self::Started => f.write_str("started"),
             Self::ActiveDown { last: Some(last) } => write!(f, "no advert from {last} in time"),
             Self::ActiveDown { last: None } => f.write_str("no Active Router heard"),
-            Self::ProbesUnanswered { active, probes } => {
+            Self::ProbesUnanswered { active, probes, .. } => {
                 write!(f, "{active} has left {probes} probes unanswered")
             }
             Self::AdminDown(who) => write!(f, "{who} answers that it does not serve"),

@@ -257,7 +257,8 @@ impl Machine {
             return (recent && !again).then_some((active, Reason::AdminDown(active)));
         }
         target.silent_from(&pace).filter(|at| *at <= now)?;
-        Some((active, Reason::ProbesUnanswered { active, probes: target.unanswered() }))
+        let since = target.silent_since.unwrap_or(now);
+        Some((active, Reason::ProbesUnanswered { active, probes: target.unanswered(), since }))
     }
 
     /// Whether the router that we obey goes on to answer Up although its adverts do not come. If so, we do not

@@ -59,7 +59,7 @@ pub(super) struct Target {
     down: Option<Timestamp>,
     pub(super) last_rtt: Option<Duration>,
     /// It was last alive before that, and has not answered since.
-    silent_since: Option<Timestamp>,
+    pub(super) silent_since: Option<Timestamp>,
     /// As many probes as needed were unanswered by then.
     enough: Option<Timestamp>,
     /// So many more must go unanswered, because we have stalled.

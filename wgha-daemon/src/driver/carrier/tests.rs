@@ -59,6 +59,10 @@ impl Datapath for Recorded {
         self.call(Call::Look).map(|()| Look { routers: self.routers.clone(), ..Look::default() })
     }
 
+    fn has_gateway(&self) -> bool {
+        false
+    }
+
     fn send_probe(&mut self, _: PeerId, _: u64) {}
 }
 
