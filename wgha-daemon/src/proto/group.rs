@@ -22,6 +22,8 @@ pub(super) struct Group {
     pub(super) repeats: usize,
     /// When it was announced last.
     pub(super) announced: Timestamp,
+    /// When handshakes were started last.
+    pub(super) greeted: Timestamp,
     pub(super) gateway: Gateway,
 }
 

@@ -25,6 +25,9 @@ const ANNOUNCE_PAUSES: [Duration; 5] = [
     Duration::from_secs(10),
 ];
 
+/// Handshakes that others provoke are at least this far from the ones before.
+const GREETING_PAUSE: Duration = Duration::from_secs(1);
+
 /// How long whoever sets the tunnel up may take for its addresses and routes.
 const STRAY_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -112,7 +115,19 @@ impl Machine {
         self.await_gateway(now);
         if !self.group.tunnel.is_wanted() {
             self.raise_tunnel();
-            self.push(Action::StartHandshakes);
+            self.start_handshakes(now);
+        }
+    }
+
+    fn start_handshakes(&mut self, now: Timestamp) {
+        self.group.greeted = now;
+        self.push(Action::StartHandshakes);
+    }
+
+    /// Somebody else has served: clients may have sessions with it, and nobody would tell them that it has ended.
+    pub(super) fn greet_again(&mut self, now: Timestamp) {
+        if self.holds_vip() && now >= self.group.greeted + GREETING_PAUSE {
+            self.start_handshakes(now);
         }
     }
 
