@@ -24,13 +24,27 @@ pub struct Recording {
     state: State,
     /// When the evidence arrived that the machine is deciding on.
     evidence: Timestamp,
+    /// The evidence of the failover that has made this node Active.
+    failover: Option<Timestamp>,
+    /// Everybody was back after it.
+    back: bool,
+    /// This node is Active since then, and the gateway has not answered yet.
+    gateway_since: Option<Timestamp>,
 }
 
 impl Recording {
     /// Into `recorder`, and to systemd if it wants to know.
     #[must_use]
     pub fn new(recorder: Recorder, notifier: Option<Notifier>) -> Self {
-        Self { recorder, notifier, state: State::Fault, evidence: Timestamp::ZERO }
+        Self {
+            recorder,
+            notifier,
+            state: State::Fault,
+            evidence: Timestamp::ZERO,
+            failover: None,
+            back: false,
+            gateway_since: None,
+        }
     }
 
     /// Everything that is remembered.
@@ -54,11 +68,24 @@ impl Recording {
         self.recorder.record(Kind::Input, "malformed", detail, Timestamp::from_nanos(event.at));
     }
 
-    /// A step of a failover that the main thread has seen. The last one is `all_back`.
+    /// A step of a failover that the main thread has seen. What follows `all_back` has other causes, but for the
+    /// steps that are told later.
     pub fn step(&mut self, what: &str, detail: String, at: Timestamp) {
+        if let Some(evidence) = self.failover {
+            self.recorder.evidence(evidence);
+        }
         self.recorder.record(Kind::Effect, what, detail, at);
-        if what == ALL_BACK {
+        self.back |= what == ALL_BACK;
+        if self.back {
             self.recorder.settled();
+        }
+    }
+
+    /// The gateway answers whenever it is asked; the first time tells that it has learnt us.
+    fn gateway_answered(&mut self, at: Timestamp) {
+        if self.gateway_since.is_some_and(|since| since <= at) {
+            self.gateway_since = None;
+            self.recorder.record(Kind::Input, "gateway_answered", "", at);
         }
     }
 
@@ -66,10 +93,13 @@ impl Recording {
         if matches!(state, State::Active | State::Claiming) && self.state != State::Claiming {
             self.recorder.settled();
             self.recorder.evidence(self.evidence);
+            (self.failover, self.back) = (Some(self.evidence), false);
         }
         if !matches!(state, State::Active | State::Claiming) {
             self.recorder.settled();
+            self.failover = None;
         }
+        self.gateway_since = (state == State::Active).then_some(now);
         match state {
             State::Fault => warn!(old = self.state.name(), new = state.name(), "{reason}"),
             _ => info!(old = self.state.name(), new = state.name(), "{reason}"),
@@ -91,6 +121,9 @@ impl Witness for Recording {
         self.recorder.set_clocks(now, SystemTime::now());
         let at = arrival(input).unwrap_or(now);
         self.evidence = at;
+        if let Input::GatewayAnswered(at) = input {
+            self.gateway_answered(*at);
+        }
         let Some((kind, what, detail)) = told(input) else { return };
         debug!("{what}: {detail}");
         self.recorder.record(kind, what, detail, at);
@@ -107,6 +140,7 @@ impl Witness for Recording {
 fn arrival(input: &Input) -> Option<Timestamp> {
     match input {
         Input::AdvertHeard(heard) | Input::LeaseRevoked { by: heard, .. } => Some(heard.at),
+        Input::Answered(answer) => Some(answer.at),
         _ => None,
     }
 }
