@@ -36,7 +36,10 @@ fn probes_wake_the_daemon_to_be_sent_and_for_nothing_else() {
     pair.wait_probing().unwrap();
     let steady = Steady::watch(&pair.b, "answer_heard");
     let due = steady.elapsed.as_millis() / 10;
-    println!("{} answers, {due} due: {} wake-ups by the ring, {} by timers", steady.count, steady.ring, steady.timer);
+    println!(
+        "{} answers, {due} due: {} wake-ups by the ring, {} by timers",
+        steady.count, steady.ring, steady.timer
+    );
     assert!(steady.count >= 20, "{due} are due");
     assert_eq!(steady.ring, 0);
     assert!(u128::from(steady.timer) <= due * 3 / 2 + 50, "{} for {due} probes", steady.timer);
@@ -60,7 +63,8 @@ impl Steady {
         observe_for(WHILE).unwrap();
         let after = node.status().unwrap();
         let elapsed = Duration::from_nanos(monotonic_ns() - begun);
-        let woken = |by: &str| after["wakeups"][by].as_u64().unwrap() - before["wakeups"][by].as_u64().unwrap();
+        let woken =
+            |by: &str| after["wakeups"][by].as_u64().unwrap() - before["wakeups"][by].as_u64().unwrap();
         Self { elapsed, count: count(&after) - count(&before), ring: woken("ring"), timer: woken("timer") }
     }
 }

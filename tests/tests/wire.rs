@@ -118,8 +118,7 @@ fn is_allowed_of_a_backup(frame: Frame<'_>, plan: &Plan) -> bool {
     let is_question = frame.bfd().is_some_and(|bfd| bfd.asks)
         && frame.udp().is_some_and(|udp| udp.source_port >= 49152 && udp.destination_port == SBFD_PORT)
         && frame.ip().is_some_and(|ip| ip.hop_limit == 255);
-    let is_peer_channel =
-        frame.tcp().is_some_and(|(from, to, _)| from == SBFD_PORT || to == SBFD_PORT);
+    let is_peer_channel = frame.tcp().is_some_and(|(from, to, _)| from == SBFD_PORT || to == SBFD_PORT);
     is_listener_report || is_neighbour_of_its_own || to_the_peer && (is_question || is_peer_channel)
 }
 
