@@ -2,6 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// UDP port of S-BFD reflectors (RFC 7881 §3), and TCP port of the peer channel.
+pub const SBFD_PORT: u16 = 7784;
+
 /// An Ethernet frame.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame<'a>(pub &'a [u8]);
@@ -43,6 +46,19 @@ pub struct Udp<'a> {
     pub destination_port: u16,
     /// What is in it.
     pub payload: &'a [u8],
+}
+
+/// A BFD control packet of S-BFD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bfd {
+    /// 0 AdminDown, 1 Down, 3 Up.
+    pub state: u8,
+    /// The D bit: it asks; else it answers.
+    pub asks: bool,
+    /// My Discriminator.
+    pub mine: u32,
+    /// Your Discriminator.
+    pub yours: u32,
 }
 
 /// A neighbour message, of IPv6 or ARP.
@@ -88,6 +104,24 @@ impl<'a> Frame<'a> {
     pub fn udp(&self) -> Option<Udp<'a>> {
         let b = self.ip().filter(|ip| ip.protocol == 17)?.payload;
         Some(Udp { source_port: be16(b, 0)?, destination_port: be16(b, 2)?, payload: b.get(8..)? })
+    }
+
+    /// The S-BFD packet in it: from or to the port of reflectors.
+    #[must_use]
+    pub fn bfd(&self) -> Option<Bfd> {
+        let udp = self.udp().filter(|u| u.source_port == SBFD_PORT || u.destination_port == SBFD_PORT)?;
+        let flags = *udp.payload.get(1)?;
+        let (mine, yours) = (be32(udp.payload, 4)?, be32(udp.payload, 8)?);
+        Some(Bfd { state: flags >> 6, asks: flags & 2 != 0, mine, yours })
+    }
+
+    /// The ports of the TCP segment in it, from and to; and whether it opens a connection.
+    #[must_use]
+    pub fn tcp(&self) -> Option<(u16, u16, bool)> {
+        const SYN_ACK: u8 = 0x12;
+        const SYN: u8 = 0x02;
+        let b = self.ip().filter(|ip| ip.protocol == 6)?.payload;
+        Some((be16(b, 0)?, be16(b, 2)?, b.get(13)? & SYN_ACK == SYN))
     }
 
     /// The neighbour message in it: a solicitation, an advertisement, or ARP.
@@ -169,6 +203,10 @@ fn be16(b: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(b.get(at..at + 2)?.try_into().ok()?))
 }
 
+fn be32(b: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(b.get(at..at + 4)?.try_into().ok()?))
+}
+
 fn v4(b: &[u8], at: usize) -> Option<IpAddr> {
     let octets: [u8; 4] = b.get(at..at + 4)?.try_into().ok()?;
     Some(Ipv4Addr::from(octets).into())
@@ -214,6 +252,16 @@ mod tests {
         b[14 + 48] = 143;
         let ip = Frame(&b).ip().unwrap();
         assert_eq!((ip.protocol, ip.payload.first()), (58, Some(&143)));
+    }
+
+    #[test]
+    fn a_question_and_an_answer_of_sbfd() {
+        let ends = crate::packets::Ip::new(Ipv4Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into(), 17);
+        let question = crate::packets::sbfd_question(7, 9);
+        let frame = crate::packets::Datagram::new(50000, SBFD_PORT, question).frame(&ends);
+        assert_eq!(Frame(&frame).bfd(), Some(Bfd { state: 1, asks: true, mine: 7, yours: 9 }));
+        let other = crate::packets::Datagram::new(50000, 3784, vec![0; 24]).frame(&ends);
+        assert_eq!(Frame(&other).bfd(), None);
     }
 
     #[test]

@@ -322,6 +322,16 @@ pub fn wireguard(message_type: u8, len: usize) -> Vec<u8> {
     message
 }
 
+/// What an initiator of S-BFD asks: state Down, the D bit, Detect Mult 3, every 10 ms.
+#[must_use]
+pub fn sbfd_question(my_discriminator: u32, your_discriminator: u32) -> Vec<u8> {
+    let mut question = vec![0x20, 0x42, 3, 24];
+    for word in [my_discriminator, your_discriminator, 10_000, 0, 0] {
+        question.extend(word.to_be_bytes());
+    }
+    question
+}
+
 /// An ICMPv6 message: type, code, four bytes, an address. With its checksum in `ip`.
 #[must_use]
 pub fn icmpv6(message_type: u8, code: u8, target: IpAddr, ip: &Ip) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     Node, Pinger, Plan, Settings, Topology, Which,
@@ -85,6 +85,26 @@ impl Pair {
         let vip = self.topology.plan.vip;
         let moved = || here.has_address(vip) && here.tunnel.is_up() && !there.has_address(vip);
         clock::wait_until(&format!("VIP and tunnel on {which} alone"), SOON, || Ok(moved()))
+    }
+
+    /// Waits until B goes by probes: it has been introduced to A, and is answered.
+    ///
+    /// # Errors
+    /// What it goes by.
+    pub fn wait_probing(&self) -> Result<()> {
+        let by = || Ok(self.b.status()?["detection"]["by"] == "probes");
+        clock::wait_until("B to go by probes", SOON, by).with_context(|| match self.b.status() {
+            Ok(status) => format!("{:#}", status["detection"]),
+            Err(e) => e.to_string(),
+        })
+    }
+
+    /// Why B has the role that it has.
+    ///
+    /// # Errors
+    /// That it does not answer.
+    pub fn reason_of_b(&self) -> Result<String> {
+        Ok(self.b.status()?["reason"].as_str().unwrap_or_default().to_owned())
     }
 
     /// Starts to ping through the tunnel, and waits for the first answer from A.

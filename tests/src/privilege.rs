@@ -20,7 +20,15 @@ pub fn may_run() -> bool {
     if is_root() {
         return true;
     }
-    assert!(std::env::var_os(SKIP_NOT_ALLOWED).is_none(), "needs root, and {SKIP_NOT_ALLOWED} is set");
-    eprintln!("skipped: needs root");
+    skipped("needs root");
     false
+}
+
+/// Says why a test, or the rest of it, is skipped.
+///
+/// # Panics
+/// When [`SKIP_NOT_ALLOWED`] is set.
+pub fn skipped(why: &str) {
+    assert!(std::env::var_os(SKIP_NOT_ALLOWED).is_none(), "{why}, and {SKIP_NOT_ALLOWED} is set");
+    eprintln!("skipped: {why}");
 }

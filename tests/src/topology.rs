@@ -1,6 +1,10 @@
 //! The network of the seed: switch, gateway, client, and the servers A and B.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{Xdp, XdpMode},
+};
 
 use crate::{
     Namespace, Plan, Tunnel, Which,
@@ -124,6 +128,24 @@ impl Topology {
     /// The system's.
     pub fn mend(&self, which: Which) -> Result<()> {
         self.switch.ip(&format!("link set {} master {BRIDGE} up", Server::port(which))).map(drop)
+    }
+
+    /// Has XDP at the switch's end of a server's cable, which only passes: without it a veth keeps back what native XDP
+    /// on the server's end answers. It comes off when what is returned is dropped.
+    ///
+    /// # Errors
+    /// The kernel half has not been built, or the kernel refuses it.
+    pub fn pass_at_far_end(&self, which: Which) -> Result<Ebpf> {
+        // Nothing is configured: it passes everything.
+        let usual = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bpf/wgha-ebpf");
+        let object = std::env::var("WGHA_EBPF_OBJECT").unwrap_or_else(|_| usual.to_owned());
+        self.switch.inside(|| {
+            let mut ebpf = EbpfLoader::new().load_file(&object).with_context(|| object.clone())?;
+            let program: &mut Xdp = ebpf.program_mut("wgha_xdp").context("no wgha_xdp")?.try_into()?;
+            program.load()?;
+            program.attach(Server::port(which), XdpMode::Driver)?;
+            Ok(ebpf)
+        })
     }
 
     /// Pulls a server's cable: it loses its carrier.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use wgha_tests::{
-    Capture, Frame, Pair, Pinger, Plan, SOON,
+    Capture, Frame, Node, Pair, Pinger, Plan, SOON, Settings,
     Which::{A, B},
     clock::observe_for,
     may_run, monotonic_ns, wait_until,
@@ -40,6 +40,52 @@ fn wireguard_of_a_backup_stays_silent_even_when_it_is_forced_to_speak() {
     assert!(spoken.is_empty(), "B has sent: {}", spoken[0].frame().describe());
     assert_eq!(pair.b.role().unwrap().as_deref(), Some("backup"));
     ping.wait_answer(monotonic_ns(), Some(A), SOON).unwrap();
+}
+
+/// With everything that the peer channel has told B, and a keepalive that makes its WireGuard try again and again:
+/// while its daemon runs, hangs, is dead, and has gone.
+#[test]
+fn a_backup_that_knows_every_endpoint_stays_silent() {
+    if !may_run() {
+        return;
+    }
+    let mut pair = Pair::ipv6().unwrap();
+    let wires = [A, B].map(|which| Capture::at_port(&pair.topology, which).unwrap());
+    let ping = pair.ping().unwrap();
+    let tunnel = &pair.topology.b.tunnel;
+    wait_until("the client's endpoint on B", SOON, || Ok(!tunnel.wg_show("endpoints")?.contains("(none)")))
+        .unwrap();
+    tunnel.wg_set(&format!("peer {} persistent-keepalive 1", Plan::CLIENT_PUBLIC)).unwrap();
+    tunnel.set(true).unwrap();
+    wait_until("WireGuard on B to try", SOON, || Ok(counter(&pair, "wireguard_out_fenced") > 0)).unwrap();
+
+    let tried = counter(&pair, "wireguard_out_fenced");
+    observe_for(Duration::from_secs(11)).unwrap();
+    assert!(counter(&pair, "wireguard_out_fenced") > tried, "it has given up");
+    pair.b.stop().unwrap();
+    observe_for(Duration::from_secs(6)).unwrap();
+    pair.b.cont().unwrap();
+    pair.b.kill9();
+    observe_for(Duration::from_secs(11)).unwrap();
+    pair.b = Node::start(&pair.topology, B, &Settings::seed(&pair.topology.plan, B)).unwrap();
+    pair.wait_serving(A).unwrap();
+    assert!(pair.b.term().unwrap().success());
+    observe_for(Duration::from_secs(11)).unwrap();
+
+    let [of_a, of_b] = wires.each_ref().map(|wire| wire.received(0));
+    let vip = pair.topology.plan.vip;
+    for packet in of_b.iter().chain(&of_a).filter(|p| is_of_wireguard(p.frame())) {
+        let source = packet.frame().ip().unwrap().source;
+        assert_eq!(source, vip, "{}", packet.frame().describe());
+    }
+    let of_b = of_b.iter().find(|p| is_of_wireguard(p.frame()));
+    assert!(of_b.is_none(), "B has sent: {}", of_b.unwrap().frame().describe());
+    assert!(of_a.iter().any(|p| is_of_wireguard(p.frame())), "nothing was looked at");
+    ping.wait_answer(monotonic_ns(), Some(A), SOON).unwrap();
+}
+
+fn is_of_wireguard(frame: Frame<'_>) -> bool {
+    frame.udp().is_some_and(|udp| udp.source_port == Plan::PORT)
 }
 
 #[test]

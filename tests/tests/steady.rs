@@ -1,30 +1,70 @@
-//! A Backup in steady state: the kernel half reads every advert, the daemon is not woken for any.
+//! A Backup in steady state: the kernel half reads every advert and every answer, the daemon is not woken for any.
 #![expect(clippy::unwrap_used, reason = "tests panic")]
 
 use std::time::Duration;
 
-use wgha_tests::{Node, Pair, SOON, clock::observe_for, may_run, wait_until};
+use serde_json::Value;
+use wgha_tests::{
+    Node, Pair, Plan, SOON, Settings, Topology, Which, clock::observe_for, may_run, monotonic_ns, wait_until,
+};
+
+const WHILE: Duration = Duration::from_secs(4);
 
 #[test]
 fn unchanged_adverts_do_not_wake_the_daemon() {
     if !may_run() {
         return;
     }
-    let pair = Pair::ipv6().unwrap();
-    wait_until("adverts to be counted", SOON, || Ok(adverts(&pair.b) > 5)).unwrap();
-    let (adverts_before, ring_before) = (adverts(&pair.b), ring_wakeups(&pair.b));
-    observe_for(Duration::from_secs(4)).unwrap();
-    let (adverts_after, ring_after) = (adverts(&pair.b), ring_wakeups(&pair.b));
-    println!("{} adverts, {} wake-ups by the ring", adverts_after - adverts_before, ring_after - ring_before);
-    assert!(adverts_after - adverts_before >= 20, "40 are due");
-    assert_eq!(ring_after - ring_before, 0);
+    let alone = |plan: &Plan, which: Which| Settings { peer: None, ..Settings::seed(plan, which) };
+    let pair = Pair::start(Topology::ipv6().unwrap(), alone).unwrap();
+    let steady = Steady::watch(&pair.b, "advert_valid");
+    println!("{} adverts: {} wake-ups by the ring, {} by timers", steady.count, steady.ring, steady.timer);
+    assert!(steady.count >= 20, "40 are due");
+    assert_eq!(steady.ring, 0);
+    // A deadline that an advert has put off is looked at once: no more than one a Active_Down_Interval.
+    assert!(steady.timer <= steady.count / 2, "{} for {} adverts", steady.timer, steady.count);
     assert_eq!(pair.b.role().unwrap().as_deref(), Some("backup"));
 }
 
-fn adverts(node: &Node) -> u64 {
-    node.status().unwrap()["counters"]["advert_valid"].as_u64().unwrap_or(0)
+/// One wake-up to send a probe, and its answer is looked at with the next.
+#[test]
+fn probes_wake_the_daemon_to_be_sent_and_for_nothing_else() {
+    if !may_run() {
+        return;
+    }
+    let pair = Pair::ipv6().unwrap();
+    pair.wait_probing().unwrap();
+    let steady = Steady::watch(&pair.b, "answer_heard");
+    let due = steady.elapsed.as_millis() / 10;
+    println!(
+        "{} answers, {due} due: {} wake-ups by the ring, {} by timers",
+        steady.count, steady.ring, steady.timer
+    );
+    assert!(steady.count >= 20, "{due} are due");
+    assert_eq!(steady.ring, 0);
+    assert!(u128::from(steady.timer) <= due * 3 / 2 + 50, "{} for {due} probes", steady.timer);
+    assert_eq!(pair.b.role().unwrap().as_deref(), Some("backup"));
 }
 
-fn ring_wakeups(node: &Node) -> u64 {
-    node.status().unwrap()["wakeups"]["ring"].as_u64().unwrap()
+/// What has happened for a while.
+struct Steady {
+    elapsed: Duration,
+    count: u64,
+    ring: u64,
+    timer: u64,
+}
+
+impl Steady {
+    fn watch(node: &Node, counter: &str) -> Self {
+        let count = |status: &Value| status["counters"][counter].as_u64().unwrap_or(0);
+        wait_until(counter, SOON, || Ok(count(&node.status()?) > 5)).unwrap();
+        let begun = monotonic_ns();
+        let before = node.status().unwrap();
+        observe_for(WHILE).unwrap();
+        let after = node.status().unwrap();
+        let elapsed = Duration::from_nanos(monotonic_ns() - begun);
+        let woken =
+            |by: &str| after["wakeups"][by].as_u64().unwrap() - before["wakeups"][by].as_u64().unwrap();
+        Self { elapsed, count: count(&after) - count(&before), ring: woken("ring"), timer: woken("timer") }
+    }
 }

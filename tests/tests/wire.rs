@@ -9,6 +9,7 @@ use wgha_tests::{
     Which::{A, B},
     capture::write_pcap,
     clock::observe_for,
+    frame::SBFD_PORT,
     may_run, monotonic_ns, wait_until,
 };
 
@@ -53,7 +54,7 @@ fn adverts_of_ipv4_have_the_checksum_of_rfc_9568() {
 }
 
 #[test]
-fn the_backup_says_nothing_but_what_neighbours_need() {
+fn the_backup_says_nothing_but_what_neighbours_and_its_peer_need() {
     if !may_run() {
         return;
     }
@@ -111,8 +112,14 @@ fn adverts_of_a(pair: &Pair) -> Vec<Packet> {
 fn is_allowed_of_a_backup(frame: Frame<'_>, plan: &Plan) -> bool {
     let is_listener_report =
         frame.ip().is_some_and(|ip| ip.protocol == 58 && ip.payload.first() == Some(&143));
-    let is_neighbour_of_its_own = frame.neighbour().is_some_and(|n| n.target != plan.vip);
-    is_listener_report || is_neighbour_of_its_own
+    let is_neighbour_of_its_own = frame.neighbour().is_some_and(|n| n.target != plan.vip)
+        && frame.ip().is_some_and(|ip| ip.source != plan.vip);
+    let to_the_peer = frame.ip().is_some_and(|ip| (ip.source, ip.destination) == (plan.b, plan.a));
+    let is_question = frame.bfd().is_some_and(|bfd| bfd.asks)
+        && frame.udp().is_some_and(|udp| udp.source_port >= 49152 && udp.destination_port == SBFD_PORT)
+        && frame.ip().is_some_and(|ip| ip.hop_limit == 255);
+    let is_peer_channel = frame.tcp().is_some_and(|(from, to, _)| from == SBFD_PORT || to == SBFD_PORT);
+    is_listener_report || is_neighbour_of_its_own || to_the_peer && (is_question || is_peer_channel)
 }
 
 /// A's own address for adverts (RFC 9568 §5.1.2.1).

@@ -188,7 +188,8 @@ fn peers(
     };
     let channel = channel::open(settings, key.subscribe());
     let (wireguard, addresses) = (config.wireguard.clone(), config.peers.clone());
-    let traffic = node.carrier.datapath.maps.traffic_reader()?;
+    let maps = &node.carrier.datapath.maps;
+    let traffic = [maps.traffic_reader()?, maps.traffic_reader()?];
     Ok(Peers::new(Parts { ourselves, wireguard, addresses, told, heard, channel, key, raised, traffic })?)
 }
 

@@ -24,13 +24,27 @@ pub struct Recording {
     state: State,
     /// When the evidence arrived that the machine is deciding on.
     evidence: Timestamp,
+    /// The evidence of the failover that has made this node Active.
+    failover: Option<Timestamp>,
+    /// Everybody was back after it.
+    back: bool,
+    /// This node is Active since then, and the gateway has not answered yet.
+    gateway_since: Option<Timestamp>,
 }
 
 impl Recording {
     /// Into `recorder`, and to systemd if it wants to know.
     #[must_use]
     pub fn new(recorder: Recorder, notifier: Option<Notifier>) -> Self {
-        Self { recorder, notifier, state: State::Fault, evidence: Timestamp::ZERO }
+        Self {
+            recorder,
+            notifier,
+            state: State::Fault,
+            evidence: Timestamp::ZERO,
+            failover: None,
+            back: false,
+            gateway_since: None,
+        }
     }
 
     /// Everything that is remembered.
@@ -54,11 +68,24 @@ impl Recording {
         self.recorder.record(Kind::Input, "malformed", detail, Timestamp::from_nanos(event.at));
     }
 
-    /// A step of a failover that the main thread has seen. The last one is `all_back`.
+    /// A step of a failover that the main thread has seen. What follows `all_back` has other causes, but for the
+    /// steps that are told later.
     pub fn step(&mut self, what: &str, detail: String, at: Timestamp) {
+        if let Some(evidence) = self.failover {
+            self.recorder.evidence(evidence);
+        }
         self.recorder.record(Kind::Effect, what, detail, at);
-        if what == ALL_BACK {
+        self.back |= what == ALL_BACK;
+        if self.back {
             self.recorder.settled();
+        }
+    }
+
+    /// The gateway answers whenever it is asked; the first time tells that it has learnt us.
+    fn gateway_answered(&mut self, at: Timestamp) {
+        if self.gateway_since.is_some_and(|since| since <= at) {
+            self.gateway_since = None;
+            self.recorder.record(Kind::Input, "gateway_answered", "", at);
         }
     }
 
@@ -69,11 +96,15 @@ impl Recording {
                 Reason::ProbesUnanswered { since, .. } => Some(*since),
                 _ => None,
             };
-            self.recorder.evidence(silent_since.unwrap_or(self.evidence));
+            let evidence = silent_since.unwrap_or(self.evidence);
+            self.recorder.evidence(evidence);
+            (self.failover, self.back) = (Some(evidence), false);
         }
         if !matches!(state, State::Active | State::Claiming) {
             self.recorder.settled();
+            self.failover = None;
         }
+        self.gateway_since = (state == State::Active).then_some(now);
         match state {
             State::Fault => warn!(old = self.state.name(), new = state.name(), "{reason}"),
             _ => info!(old = self.state.name(), new = state.name(), "{reason}"),
@@ -95,6 +126,9 @@ impl Witness for Recording {
         self.recorder.set_clocks(now, SystemTime::now());
         let at = arrival(input).unwrap_or(now);
         self.evidence = at;
+        if let Input::GatewayAnswered(at) = input {
+            self.gateway_answered(*at);
+        }
         let Some((kind, what, detail)) = told(input) else { return };
         debug!("{what}: {detail}");
         self.recorder.record(kind, what, detail, at);
@@ -112,7 +146,7 @@ fn arrival(input: &Input) -> Option<Timestamp> {
     match input {
         Input::AdvertHeard(heard) | Input::LeaseRevoked { by: heard, .. } => Some(heard.at),
         Input::GatewayAnswered(at) => Some(*at),
-        Input::Answered(answered) => Some(answered.at),
+        Input::Answered(answer) => Some(answer.at),
         _ => None,
     }
 }
@@ -120,8 +154,7 @@ fn arrival(input: &Input) -> Option<Timestamp> {
 /// What people should know of an input; `None` for what happens all the time.
 fn told(input: &Input) -> Option<(Kind, &'static str, String)> {
     let told = match input {
-        Input::TimerFired | Input::LookedAgain { .. } => return None,
-        Input::GatewayAnswered(_) => (Kind::Input, "gateway_answered", String::new()),
+        Input::TimerFired | Input::LookedAgain { .. } | Input::GatewayAnswered(_) => return None,
         Input::Answered(_) | Input::PeerIntroduced(_) | Input::PeerLeft(_) => return None,
         Input::Started => (Kind::Input, "started", String::new()),
         Input::AdvertHeard(heard) => (Kind::Input, "advert_heard", advert(heard)),

@@ -1,11 +1,11 @@
 //! Whom handshakes are started with, and what becomes of them.
 
-use std::{io, sync::mpsc::Sender, time::Duration};
+use std::{collections::VecDeque, io, sync::mpsc::Sender, time::Duration};
 
 use tokio::sync::{mpsc, watch};
 use wgha_common::Timestamp;
 
-use super::Heard;
+use super::{Heard, firsts::Firsts, until};
 use crate::{
     driver::{
         handshakes::{self, Command, Event},
@@ -17,6 +17,7 @@ use crate::{
         sync::{Recency, Record, Replica},
     },
     sys::{
+        bpf::TrafficReader,
         clock,
         wireguard::{Device, Implementation},
     },
@@ -32,6 +33,9 @@ pub(super) struct Handshakes {
     raised: watch::Receiver<Timestamp>,
     /// When the take-over began whose link is waited for, and until when.
     waiting: Option<Waiting>,
+    firsts: Firsts,
+    /// Steps that are yet to be told.
+    steps: VecDeque<Heard>,
 }
 
 struct Waiting {
@@ -45,12 +49,14 @@ impl Handshakes {
     pub fn new(
         wireguard: &str,
         counters: impl FnMut() -> Progress + Send + 'static,
+        traffic: TrafficReader,
         raised: watch::Receiver<Timestamp>,
     ) -> io::Result<Self> {
         let (tell, events) = mpsc::unbounded_channel();
         let name = wireguard.to_owned();
         let commands = handshakes::spawn(move || Device::open(&name), counters, tell)?;
-        Ok(Self { commands, events, raised, waiting: None })
+        let (firsts, steps) = (Firsts::new(traffic), VecDeque::new());
+        Ok(Self { commands, events, raised, waiting: None, firsts, steps })
     }
 
     fn command(&self, command: Command) {
@@ -59,8 +65,9 @@ impl Handshakes {
     }
 
     /// A take-over has begun: handshakes will be ordered soon.
-    pub fn prepare(&self) {
+    pub fn prepare(&mut self) {
         self.command(Command::Prepare);
+        self.firsts.watch(clock::now());
     }
 
     /// Starts handshakes for the take-over that began at `since`, or no more.
@@ -76,6 +83,7 @@ impl Handshakes {
     ) {
         let Some(since) = since else {
             self.waiting = None;
+            self.firsts.stop();
             return self.command(Command::Stop);
         };
         let kernel = implementation == Some(Implementation::Kernel);
@@ -100,8 +108,17 @@ impl Handshakes {
                     self.command(Command::Start { candidates, at: since });
                 }
             }
-            if let Some(step) = self.events.recv().await.map(told)? {
+            if let Some(step) = self.steps.pop_front() {
                 return Some(step);
+            }
+            tokio::select! {
+                event = self.events.recv() => {
+                    let step = told(event?);
+                    // What has led to it comes first.
+                    self.steps.extend(self.firsts.look());
+                    self.steps.extend(step);
+                }
+                () = until(self.firsts.due()) => self.steps.extend(self.firsts.look()),
             }
         }
     }

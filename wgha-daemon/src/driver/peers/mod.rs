@@ -6,6 +6,7 @@
 //!          it takes over ─▶ candidates ─▶ handshakes
 //! ```
 
+mod firsts;
 mod handshakes;
 mod reads;
 mod report;
@@ -129,8 +130,8 @@ pub struct Parts {
     pub key: watch::Sender<Option<Arc<ChannelKey>>>,
     /// When wg1 was raised last.
     pub raised: watch::Receiver<Timestamp>,
-    /// Counts WireGuard's packets.
-    pub traffic: TrafficReader,
+    /// Counts WireGuard's packets, and stamps the first ones: for the thread that starts handshakes, and for this one.
+    pub traffic: [TrafficReader; 2],
 }
 
 impl Peers {
@@ -150,7 +151,8 @@ impl Peers {
             raised,
             traffic,
         } = parts;
-        let handshakes = Handshakes::new(&wireguard, move || progress(&traffic), raised)?;
+        let [counted, stamped] = traffic;
+        let handshakes = Handshakes::new(&wireguard, move || progress(&counted), stamped, raised)?;
         Ok(Self {
             ourselves,
             told,
