@@ -21,6 +21,7 @@ use wgha_common::{
 };
 
 use crate::{
+    Plan,
     clock::monotonic_ns,
     packets::{Advert, Datagram, Ip, TCP, UDP, VRRP, wireguard},
     sys,
@@ -127,7 +128,7 @@ fn differences([passing, subject]: [RawFd; 2], frame: &[u8], effort: Effort) -> 
     Ok((base[base.len() / 2], above))
 }
 
-fn load(object: &[u8]) -> Result<Ebpf> {
+pub(crate) fn load(object: &[u8]) -> Result<Ebpf> {
     let mut ebpf = EbpfLoader::new().load(object)?;
     for (name, program) in ebpf.programs_mut() {
         match program {
@@ -140,7 +141,7 @@ fn load(object: &[u8]) -> Result<Ebpf> {
     Ok(ebpf)
 }
 
-fn descriptor(ebpf: &Ebpf, hook: Hook) -> Result<RawFd> {
+pub(crate) fn descriptor(ebpf: &Ebpf, hook: Hook) -> Result<RawFd> {
     let program = ebpf.program(hook.program()).context("the object lacks a program")?;
     Ok(match hook {
         Hook::Xdp => <&Xdp>::try_from(program)?.fd()?.as_fd().as_raw_fd(),
@@ -149,7 +150,7 @@ fn descriptor(ebpf: &Ebpf, hook: Hook) -> Result<RawFd> {
 }
 
 /// `r0 = <pass>; exit`, in the encoding of the kernel's `struct bpf_insn`.
-fn passing(hook: Hook) -> Result<OwnedFd> {
+pub(crate) fn passing(hook: Hook) -> Result<OwnedFd> {
     const MOVE_TO_R0: u64 = 0xb7;
     const EXIT: u64 = 0x95;
     const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
@@ -175,7 +176,7 @@ const REFLECTOR: u32 = 0x5bfd_0001;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The addresses of one family.
-struct Net {
+pub(crate) struct Net {
     own: IpAddr,
     peer: IpAddr,
     vip: IpAddr,
@@ -187,6 +188,13 @@ struct Net {
 type Sample = (&'static str, Vec<u8>, bool);
 
 impl Net {
+    /// Server A's.
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let Plan { a, b, vip, client, .. } = *plan;
+        let group = if plan.is_ipv6() { Self::ipv6().group } else { Self::ipv4().group };
+        Self { own: a, peer: b, vip, client, group }
+    }
+
     fn ipv6() -> Self {
         let own = |host| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, host).into();
         Self {
@@ -248,7 +256,7 @@ impl Net {
     }
 
     /// As on an Active that is probed.
-    fn configure(&self, ebpf: &mut Ebpf) -> Result<()> {
+    pub(crate) fn configure(&self, ebpf: &mut Ebpf) -> Result<()> {
         let uplink = UplinkConfig {
             source: self.own.into(),
             vip: self.vip.into(),

@@ -415,6 +415,29 @@ pub fn run_program(program: RawFd, frame: &[u8], repeat: u32) -> io::Result<u32>
     Ok(attributes.duration)
 }
 
+/// `union bpf_attr` of BPF_LINK_CREATE, likewise.
+#[repr(C)]
+struct LinkCreate {
+    program: u32,
+    interface: u32,
+    attach_type: u32,
+    flags: u32,
+    rest: [u64; 6],
+}
+
+const BPF_LINK_CREATE: libc::c_int = 28;
+
+/// Attaches a program to an interface of the calling thread's namespace, until what is returned is dropped.
+pub fn link_program(program: RawFd, interface: u32, attach_type: u32, flags: u32) -> io::Result<OwnedFd> {
+    let program = u32::try_from(program).map_err(io::Error::other)?;
+    let rest = [0; 6];
+    let mut attributes = LinkCreate { program, interface, attach_type, flags, rest };
+    let fd = bpf(BPF_LINK_CREATE, &mut attributes)?;
+    #[expect(unsafe_code, reason = "std does not know of BPF")]
+    // SAFETY: the descriptor is new and ours.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<RawFd> {
     #[expect(unsafe_code, reason = "std does not know of BPF")]
     // SAFETY: the kernel reads and writes no more of the attributes than their size says, and what they point to

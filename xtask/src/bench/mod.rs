@@ -3,7 +3,10 @@
 //! One file per bench, all of one shape: `run(&Plan) -> Result<Report>`. This one builds what is measured, runs the
 //! benches one after the other, and prints and writes their reports.
 
+mod claims;
+mod datapath;
 mod failover;
+mod hogs;
 mod report;
 mod stats;
 mod steady;
@@ -56,6 +59,14 @@ pub struct Plan {
     /// failover: FAULT or FAULT/CONDITION, or `all` for every fault with a cold Backup and every condition of a crash
     #[arg(long, value_name = "CASES", value_delimiter = ',', default_value = "crash")]
     cases: Vec<String>,
+
+    /// hogs: for how many minutes each is observed
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    minutes: usize,
+
+    /// hogs: packets a second to both servers meanwhile
+    #[arg(long, value_name = "RATE", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=100_000))]
+    flood: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -64,15 +75,21 @@ enum Bench {
     Failover,
     /// What the daemons use while nothing happens
     Steady,
+    /// How often nobody fails and a Backup takes over all the same, on a machine that is busy
+    Hogs,
+    /// What the kernel half costs each packet, and what gets through
+    Datapath,
 }
 
 impl Bench {
-    const ALL: [Self; 2] = [Self::Failover, Self::Steady];
+    const ALL: [Self; 4] = [Self::Failover, Self::Steady, Self::Hogs, Self::Datapath];
 
     fn run(self, plan: &Plan) -> Result<Report> {
         match self {
             Self::Failover => failover::run(plan),
             Self::Steady => steady::run(plan),
+            Self::Hogs => hogs::run(plan),
+            Self::Datapath => datapath::run(plan),
         }
     }
 }
@@ -101,7 +118,7 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn tools() -> Vec<Tool> {
-    let mut tools = vec![Tool::Ip, Tool::Ping, Tool::Nft, Tool::Wg, Tool::Keepalived];
+    let mut tools = vec![Tool::Ip, Tool::Ping, Tool::Nft, Tool::Wg, Tool::Keepalived, Tool::Setpriv];
     if !stage::kernel_has_wireguard() {
         tools.push(Tool::WireguardGo);
     }

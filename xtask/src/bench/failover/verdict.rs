@@ -4,8 +4,9 @@ use wgha_tests::contestant::{self, Contestant};
 
 use super::{
     super::{
+        claims,
         report::Table,
-        stats::{Measured, Summary, millis},
+        stats::{Measured, millis},
     },
     Run,
     case::{Case, Condition, Fault},
@@ -32,9 +33,7 @@ pub fn tables(cases: &[Case], rounds: &[Vec<Run>]) -> Vec<Table> {
         let others = cases.iter().filter(|case| **case != Case::PLAIN);
         rows.extend(others.flat_map(|case| wgha.iter().filter_map(|c| over(rounds, *case, c.name()))));
     }
-    let head = vec!["claim", "median", "min", "max", "is so"];
-    let title = "Claims (ratios within a round)".to_owned();
-    if rows.is_empty() { Vec::new() } else { vec![Table { title, head, rows }] }
+    claims::table("Claims (ratios within a round)", rows).into_iter().collect()
 }
 
 fn at_least(rounds: &[Vec<Run>], (slow, fast, times): &(&str, &str, f64)) -> Option<Vec<String>> {
@@ -85,16 +84,5 @@ fn ratios(rounds: &[Vec<Run>], of: impl Fn(&[Run]) -> Option<f64>) -> Vec<Measur
 }
 
 fn row(claim: String, ratios: Vec<Measured>, holds: impl Fn(f64) -> bool) -> Option<Vec<String>> {
-    let summary = Summary::of(&ratios)?;
-    let words = |ratio: Measured| {
-        ratio.map_or_else(
-            || "∞".to_owned(),
-            |r| if r >= 100.0 { format!("{r:.0}") } else { format!("{r:.2}") },
-        )
-    };
-    let verdict = if holds(summary.median.unwrap_or(f64::INFINITY)) { "yes" } else { "NO" };
-    let mut row = vec![claim];
-    row.extend([summary.median, summary.min, summary.max].map(words));
-    row.push(verdict.to_owned());
-    Some(row)
+    claims::row(claim, &ratios, |summary| holds(summary.median.unwrap_or(f64::INFINITY)))
 }
