@@ -28,9 +28,9 @@
 pub mod capture;
 pub mod clock;
 pub mod contestant;
+pub mod cost;
 pub mod echo;
 pub mod fault;
-pub mod cost;
 pub mod frame;
 pub mod interrupt;
 pub mod keepalived;

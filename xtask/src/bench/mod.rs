@@ -5,6 +5,7 @@
 
 mod failover;
 mod report;
+mod scale;
 mod stats;
 mod steady;
 
@@ -56,22 +57,28 @@ pub struct Plan {
     /// failover: FAULT or FAULT/CONDITION, or `all` for every fault with a cold Backup and every condition of a crash
     #[arg(long, value_name = "CASES", value_delimiter = ',', default_value = "crash")]
     cases: Vec<String>,
+
+    #[command(flatten)]
+    scale: scale::ScalePlan,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Bench {
     /// How long the tunnel is silent after a fault
     Failover,
+    /// How long until thousands of clients are back
+    Scale,
     /// What the daemons use while nothing happens
     Steady,
 }
 
 impl Bench {
-    const ALL: [Self; 2] = [Self::Failover, Self::Steady];
+    const ALL: [Self; 3] = [Self::Failover, Self::Scale, Self::Steady];
 
     fn run(self, plan: &Plan) -> Result<Report> {
         match self {
             Self::Failover => failover::run(plan),
+            Self::Scale => scale::run(&plan.scale, plan.runs),
             Self::Steady => steady::run(plan),
         }
     }
