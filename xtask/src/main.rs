@@ -8,8 +8,6 @@ mod install;
 mod libtest;
 mod lint;
 mod run;
-#[path = "bench/scale/mod.rs"]
-mod scale;
 mod stages;
 mod test;
 mod toolchain;
@@ -39,8 +37,6 @@ enum Task {
     Demo(demo::Args),
     /// Measure failovers and costs, beside what can be built without wgha
     Bench(bench::Args),
-    #[command(hide = true)]
-    Scale(scale::Args),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +56,5 @@ fn carry_out(task: Task) -> Result<()> {
         Task::Lint => lint::run(),
         Task::Demo(args) => demo::run(args),
         Task::Bench(args) => bench::run(args),
-        Task::Scale(args) => scale::run(&args),
     }
 }

@@ -31,8 +31,8 @@ const ENDPOINT: &str = "/run/endpoint";
 const ACTIVE: &str = "/run/wg-active";
 const INACTIVE: &str = "/run/wg-inactive";
 
-/// keepalived's limit is 10 ms of computing without a pause, after which the kernel kills it: a slow machine needs more.
-const REAL_TIME: &str = "    vrrp_rt_priority 50\n    vrrp_rlimit_rttime 500000\n    vrrp_no_swap\n";
+/// For `global_defs`. keepalived's limit is 10 ms of computing without a pause, after which the kernel kills it: a slow machine needs more.
+pub const REAL_TIME: &str = "    vrrp_rt_priority 50\n    vrrp_rlimit_rttime 500000\n    vrrp_no_swap\n";
 
 impl Contestant for WithKeepalived {
     fn name(&self) -> &'static str {

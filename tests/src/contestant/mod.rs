@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use crate::{Plan, SOON, Server, Topology, Which, clock, fault::Resignation};
 
 pub use self::{
-    keepalived::{Recipe, WithKeepalived},
+    keepalived::{REAL_TIME, Recipe, WithKeepalived},
     wgha::WithWgha,
 };
 

@@ -8,6 +8,7 @@ mod datapath;
 mod failover;
 mod hogs;
 mod report;
+mod scale;
 mod stats;
 mod steady;
 
@@ -67,12 +68,17 @@ pub struct Plan {
     /// hogs: packets a second to both servers meanwhile
     #[arg(long, value_name = "RATE", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=100_000))]
     flood: u64,
+
+    #[command(flatten)]
+    scale: scale::ScalePlan,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Bench {
     /// How long the tunnel is silent after a fault
     Failover,
+    /// How long until thousands of clients are back
+    Scale,
     /// What the daemons use while nothing happens
     Steady,
     /// How often nobody fails and a Backup takes over all the same, on a machine that is busy
@@ -82,11 +88,12 @@ enum Bench {
 }
 
 impl Bench {
-    const ALL: [Self; 4] = [Self::Failover, Self::Steady, Self::Hogs, Self::Datapath];
+    const ALL: [Self; 5] = [Self::Failover, Self::Scale, Self::Steady, Self::Hogs, Self::Datapath];
 
     fn run(self, plan: &Plan) -> Result<Report> {
         match self {
             Self::Failover => failover::run(plan),
+            Self::Scale => scale::run(&plan.scale, plan.runs),
             Self::Steady => steady::run(plan),
             Self::Hogs => hogs::run(plan),
             Self::Datapath => datapath::run(plan),

@@ -1,96 +1,87 @@
 //! The Active vanishes without a word: how long until its clients hear from the Backup.
 
-use std::{fmt, time::Duration};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use wgha_tests::{
-    Topology,
-    Which::A,
-    clock,
-    swarm::{Back, Counts, Swarm, SwarmSettings, servers, servers::Directory},
+    SOON, Topology,
+    Which::{self, A, B},
+    clock::{observe_for, wait_until},
+    contestant::{Contestant, Daemon},
+    interrupt, steal,
+    swarm::{Back, Counts, Swarm, servers, servers::Directory},
+    usage::{self, Usage},
 };
 
 use super::{
-    contestant::{Contestant, Running},
-    machine,
-    report::{self, milliseconds},
+    super::stats::{Measured, millis},
+    case::Case,
 };
+use crate::demo::words;
 
 /// Longer than the recipe needs even for clients whose first initiation was answered by a cookie.
-const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(60);
+/// How long silent clients are waited for once all talkers are back.
+const SILENT_LIMIT: Duration = Duration::from_secs(20);
 /// How often a crash is tried until the Backup was cold.
 const ATTEMPTS: usize = 3;
-/// How long idle clients are waited for once all talkers are back.
-const IDLE_LIMIT: Duration = Duration::from_secs(20);
-/// WireGuard starts no second handshake within 5 s: without this pause, that would be measured.
-const SETTLE: Duration = Duration::from_secs(6);
-/// All talkers together send no more often than this: more, and the traffic itself is all that the machine does.
-const BETWEEN_REQUESTS: Duration = Duration::from_millis(1);
-/// How often a talker sends when there are few.
-const TALK_EVERY: Duration = Duration::from_millis(100);
-
-/// Who is there when it happens.
-#[derive(Debug, Clone, Copy)]
-pub struct Case {
-    peers: u32,
-    talkers: u32,
-    behind_one_address: bool,
-}
-
-impl Case {
-    /// Every client talks.
-    pub const fn all_talk(peers: u32) -> Self {
-        Self { peers, talkers: peers, behind_one_address: false }
-    }
-
-    /// Every client talks, and a NAT has given all of them one address.
-    pub const fn behind_one_address(peers: u32) -> Self {
-        Self { behind_one_address: true, ..Self::all_talk(peers) }
-    }
-
-    /// Some clients talk, evenly spread over the configuration.
-    pub const fn some_talk(talkers: u32, peers: u32) -> Self {
-        Self { talkers, ..Self::all_talk(peers) }
-    }
-
-    fn settings(&self, topology: &Topology) -> SwarmSettings {
-        if self.behind_one_address {
-            return SwarmSettings::behind_one_address(&topology.plan, self.peers);
-        }
-        SwarmSettings::spread(&topology.plan, self.peers)
-    }
-
-    fn talk_every(&self) -> Duration {
-        TALK_EVERY.max(BETWEEN_REQUESTS * self.talkers)
-    }
-}
-
-impl fmt::Display for Case {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.talkers != self.peers {
-            write!(f, "{} talkers among ", self.talkers)?;
-        }
-        write!(f, "{} peers{}", self.peers, if self.behind_one_address { " behind one address" } else { "" })
-    }
-}
+/// How often clients are looked at. They note the time themselves.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// One crash.
-pub struct Outcome {
+pub struct Run {
+    /// Who was there.
+    pub case: Case,
+    /// Who took over.
+    pub contestant: &'static str,
     /// The talkers.
     pub talkers: Back,
     /// Everyone.
     pub everyone: Back,
-    counts: Counts,
-    daemon: machine::Usage,
-    steal_ticks: u64,
+    /// What happened to the clients.
+    pub counts: Counts,
+    /// What the Backup's daemon needed from the crash to the end.
+    pub usage: Usage,
+    /// Its memory then, in bytes.
+    pub memory: u64,
+    /// Ticks that the host took meanwhile.
+    pub stolen: u64,
 }
 
-impl Outcome {
-    fn to_json(&self) -> Value {
+impl Run {
+    /// A Backup that is Active for a moment, because it has missed A's adverts, knows clients and is not cold any
+    /// more: once more, then.
+    pub fn measure(case: Case, contestant: &dyn Contestant) -> Result<Self> {
+        for _ in 0..ATTEMPTS {
+            if let Some(run) = crash(case, contestant)? {
+                return Ok(run);
+            }
+            words::step(&format!(
+                "{case}, {}: a false failover before the crash; once more",
+                contestant.name()
+            ));
+        }
+        bail!("{} fails over without a reason, {ATTEMPTS} times in a row", contestant.name())
+    }
+
+    /// After how many ms so many hundredths of the talkers were back.
+    pub fn talkers_at(&self, percent: usize) -> Measured {
+        self.talkers.at(percent).map(millis)
+    }
+
+    /// The same, of everyone.
+    pub fn everyone_at(&self, percent: usize) -> Measured {
+        self.everyone.at(percent).map(millis)
+    }
+
+    /// For programs.
+    pub fn to_json(&self) -> Value {
         let Counts { echoes, initiated, answered, initiations, cookies, crossed, flooded, rejected, .. } =
             self.counts;
         json!({
+            "case": self.case.to_string(),
+            "contestant": self.contestant,
             "talkers_ms": percentiles(&self.talkers),
             "everyone_ms": percentiles(&self.everyone),
             "handshakes": {"by_clients": initiated, "by_the_server": answered, "initiations": initiations},
@@ -99,111 +90,89 @@ impl Outcome {
             "flooded": flooded,
             "rejected": rejected,
             "echoes": echoes,
-            "daemon": {"cpu_ms": self.daemon.cpu.as_millis(), "resident_kib": self.daemon.resident_kib},
-            "steal_ticks": self.steal_ticks,
+            "daemon": {"cpu_ms": self.usage.cpu_ns as f64 / 1e6, "pss_bytes": self.memory},
+            "steal_ticks": self.stolen,
         })
-    }
-
-    /// How many cookie replies clients were sent.
-    pub const fn cookies(&self) -> u64 {
-        self.counts.cookies
-    }
-
-    /// What the host took meanwhile.
-    pub const fn steal_ticks(&self) -> u64 {
-        self.steal_ticks
     }
 }
 
 fn percentiles(back: &Back) -> Value {
-    let at = |percent| back.at(percent).map(milliseconds);
-    let first = back.after.first().copied().map(milliseconds);
+    let at = |percent| back.at(percent).map(millis);
+    let first = back.after.first().copied().map(millis);
     json!({"of": back.of, "back": back.after.len(), "first": first, "p50": at(50), "p90": at(90), "p99": at(99), "p100": at(100)})
 }
 
-/// Every contestant in turn, as often as asked; then the next case.
-pub fn measure(cases: &[Case], contestants: &[Contestant], runs: usize) -> Result<Value> {
-    println!(
-        "\nblack-hole crash of the Active, cold Backup; from the crash to the first authentic packet from B:"
-    );
-    let mut rows = Vec::new();
-    for case in cases {
-        let mut outcomes: Vec<_> = contestants.iter().map(|&contestant| (contestant, Vec::new())).collect();
-        for run in 1..=runs {
-            for (contestant, outcomes) in &mut outcomes {
-                let outcome = crash_cold(case, *contestant)?;
-                report::print_run(case, *contestant, run, &outcome);
-                outcomes.push(outcome);
-            }
-        }
-        report::print_medians(case, &outcomes);
-        rows.extend(outcomes.iter().map(|(contestant, outcomes)| {
-            let runs: Vec<_> = outcomes.iter().map(Outcome::to_json).collect();
-            json!({"case": case.to_string(), "contestant": contestant.to_string(), "runs": runs})
-        }));
-    }
-    Ok(rows.into())
-}
-
-/// A Backup that is Active for a moment, because it has missed A's adverts, knows clients and is not cold any more.
-fn crash_cold(case: &Case, contestant: Contestant) -> Result<Outcome> {
-    for _ in 0..ATTEMPTS {
-        if let Some(outcome) = crash(case, contestant)? {
-            return Ok(outcome);
-        }
-        println!("{case}, {contestant}: a false failover before the crash; once more");
-    }
-    bail!("{contestant} fails over without a reason, {ATTEMPTS} times in a row")
-}
-
 /// None: B has been Active before.
-fn crash(case: &Case, contestant: Contestant) -> Result<Option<Outcome>> {
+fn crash(case: Case, contestant: &dyn Contestant) -> Result<Option<Run>> {
     let topology = Topology::ipv6()?;
-    servers::add_peers(&topology.a, case.peers)?;
-    servers::add_peers(&topology.b, case.peers)?;
-    let a = contestant.start_on_a(&topology)?;
-    let swarm = Swarm::start(&topology, case.settings(&topology))?;
-    swarm.establish(A, LIMIT)?;
+    let (a, swarm) = serve(&topology, case, contestant)?;
     // Not before: the many handshakes might have it believe that A is dead.
-    let b = contestant.start_on_b(&topology)?;
-    swarm.talk(case.talkers, case.talk_every());
-    clock::observe_for(SETTLE.max(case.talk_every()))?;
-    let directory = Directory::of(case.peers);
+    let b = contestant.start(&topology, B, false)?;
+    observe_for(case.talk(&swarm))?;
     // With wgha it knows them, Active or not.
-    if contestant != Contestant::Wgha && !directory.endpoints(&topology.b)?.is_empty() {
+    let knows = contestant.name().starts_with('W');
+    if !knows && !Directory::of(case.peers).endpoints(&topology.b)?.is_empty() {
         return Ok(None);
     }
-    contestant.prepare(&topology, &directory)?;
-    let outcome = cut_and_watch(&topology, &swarm, contestant, &b)?;
+    contestant.before_fault(&topology, A)?;
+    let run = cut_and_watch(&topology, &swarm, case, contestant, b.as_ref())?;
     drop(a);
     swarm.stop()?;
-    Ok(Some(outcome))
+    Ok(Some(run))
 }
 
-fn cut_and_watch(topology: &Topology, swarm: &Swarm, contestant: Contestant, b: &Running) -> Result<Outcome> {
-    let usage = || b.daemon().map_or(Ok(machine::Usage::default()), machine::usage);
-    let (counts, steal, used) = (swarm.counts(), machine::steal_ticks(), usage()?);
+/// A serves, and every client has had an answer.
+pub fn serve(
+    topology: &Topology,
+    case: Case,
+    contestant: &dyn Contestant,
+) -> Result<(Box<dyn Daemon>, Swarm)> {
+    for which in Which::BOTH {
+        servers::add_peers(topology.server(which), case.peers)?;
+    }
+    contestant.prepare(topology)?;
+    let a = contestant.start(topology, A, false)?;
+    wait_until("A to serve", SOON, || {
+        Ok(topology.a.has_address(topology.plan.vip) && topology.a.tunnel.is_up())
+    })?;
+    let swarm = Swarm::start(topology, case.settings(topology))?;
+    swarm.establish(A, LIMIT)?;
+    Ok((a, swarm))
+}
+
+fn cut_and_watch(
+    topology: &Topology,
+    swarm: &Swarm,
+    case: Case,
+    contestant: &dyn Contestant,
+    b: &dyn Daemon,
+) -> Result<Run> {
+    let (counts, stolen, used) = (swarm.counts(), steal::ticks(), Usage::of(&b.processes())?);
     let _ = swarm.mark();
     topology.cut(A)?;
     wait(LIMIT, || swarm.talkers_back())?;
-    if contestant.fetches_idle_clients() {
-        wait(IDLE_LIMIT, || swarm.all_back())?;
+    // To the recipe, silent clients come back when they talk.
+    if contestant.name() != "B1" {
+        wait(SILENT_LIMIT, || swarm.all_back())?;
     }
-    let after = usage()?;
-    Ok(Outcome {
+    Ok(Run {
+        case,
+        contestant: contestant.name(),
         talkers: swarm.talkers_back(),
         everyone: swarm.all_back(),
         counts: swarm.counts().since(counts),
-        daemon: machine::Usage { cpu: after.cpu.saturating_sub(used.cpu), ..after },
-        steal_ticks: machine::steal_ticks() - steal,
+        usage: Usage::of(&b.processes())?.since(&used),
+        memory: usage::memory(&b.processes())?,
+        stolen: steal::ticks() - stolen,
     })
 }
 
 /// Waits until all are back, or for so long.
 fn wait(limit: Duration, back: impl Fn() -> Back) -> Result<()> {
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     while !back().is_complete() && start.elapsed() < limit {
-        clock::observe_for(Duration::from_millis(50))?;
+        interrupt::check()?;
+        observe_for(LOOK_EVERY)?;
     }
     Ok(())
 }

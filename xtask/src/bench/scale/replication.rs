@@ -11,17 +11,31 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use wgha_tests::{
     Namespace, Topology,
-    Which::A,
-    clock, monotonic_ns,
-    swarm::{Swarm, SwarmSettings, servers, servers::Directory},
+    Which::B,
+    clock,
+    contestant::{self, Daemon},
+    interrupt, monotonic_ns, steal,
+    swarm::{Swarm, servers::Directory},
+    usage::{self, Usage},
 };
 
-use super::{contestant::Contestant, contestant::Running, machine, report::milliseconds};
+use super::{
+    super::{
+        report::Table,
+        stats::{Measured, millis},
+    },
+    WGHA,
+    case::Case,
+    crash, time,
+};
+use crate::demo::words;
 
 /// One in a hundred moves every second.
 const ALL_MOVE_IN: Duration = Duration::from_secs(100);
 /// How long they roam.
 const DURING: Duration = Duration::from_secs(20);
+/// Until the snapshot is over, and what a start brings with it.
+const SETTLE: Duration = Duration::from_secs(5);
 /// How long the last ones may take to be seen.
 const GRACE: Duration = Duration::from_secs(5);
 /// Between two looks at B, at least; and this many times as long as a look takes, which B has to serve.
@@ -30,38 +44,64 @@ const TIMES_AS_LONG: u32 = 4;
 /// The peer channel's, and S-BFD's over UDP.
 const CHANNEL_PORT: u16 = 7784;
 
+/// Fewer clients than this do not roam once a second.
+const LEAST: u32 = 100;
+
 /// With each number of peers.
-pub fn measure(peers: &[u32]) -> Result<Value> {
-    println!("\n1 % of the clients move every second; until B's wg1 has the new endpoint:");
-    peers.iter().map(|&peers| measure_one(peers)).collect()
+pub fn measure(peers: &[u32]) -> Result<(Vec<Table>, Value)> {
+    let (mut rows, mut data) = (Vec::new(), Vec::new());
+    for &peers in peers.iter().filter(|&&peers| peers >= LEAST) {
+        if interrupt::check().is_err() {
+            break;
+        }
+        let (row, json) = measure_one(peers)?;
+        words::step(&format!("1 % of {} peers roam a second: {}", row[0], row[1..].join(", ")));
+        rows.push(row);
+        data.push(json);
+    }
+    let head = vec![
+        "peers",
+        "moves",
+        "not known",
+        "median",
+        "99 % at most",
+        "all at most",
+        "one look takes",
+        "bytes a move",
+        "% of a core, A",
+        "B",
+        "PSS MiB, A",
+        "B",
+        "steal",
+    ];
+    let title =
+        "1 % of the clients move to a new port every second; until the Backup's wg1 has it".to_owned();
+    Ok((vec![Table { title, head, rows }], data.into()))
 }
 
-fn measure_one(peers: u32) -> Result<Value> {
+fn measure_one(peers: u32) -> Result<(Vec<String>, Value)> {
     let topology = Topology::ipv6()?;
-    servers::add_peers(&topology.a, peers)?;
-    servers::add_peers(&topology.b, peers)?;
-    let running = [Contestant::Wgha.start_on_a(&topology)?, Contestant::Wgha.start_on_b(&topology)?];
-    let swarm = Swarm::start(&topology, SwarmSettings::spread(&topology.plan, peers))?;
-    swarm.establish(A, Duration::from_secs(60))?;
+    let contestants = contestant::named(&[WGHA.to_owned()])?;
+    let wgha = contestants.first().context("wgha")?.as_ref();
+    let (a, swarm) = crash::serve(&topology, Case::all_talk(peers), wgha)?;
+    let running = [a, wgha.start(&topology, B, false)?];
     let channel = Channel::count(&topology.a.namespace)?;
-    clock::observe_for(GRACE)?;
-    let before = (channel.bytes()?, usage(&running)?, machine::steal_ticks());
+    clock::observe_for(SETTLE)?;
+    let before = (channel.bytes()?, usage(&running)?, steal::ticks());
     swarm.roam(ALL_MOVE_IN);
     let mut watch = Watch::new(&topology, &swarm, peers);
     watch.look_for(DURING)?;
     swarm.roam(Duration::ZERO);
     watch.look_for(GRACE)?;
-    let after = (channel.bytes()?, usage(&running)?, machine::steal_ticks());
-    let used = std::array::from_fn(|at| after.1[at].cpu.saturating_sub(before.1[at].cpu));
-    let lag =
-        Lag { peers, bytes: after.0 - before.0, used, memory: after.1, steal: after.2 - before.2, watch };
-    lag.print();
-    Ok(lag.to_json())
+    let (bytes, after) = (channel.bytes()? - before.0, usage(&running)?);
+    let used = std::array::from_fn(|at| after[at].since(&before.1[at]));
+    let memory = [usage::memory(&running[0].processes())?, usage::memory(&running[1].processes())?];
+    let lag = Lag { peers, bytes, used, memory, stolen: steal::ticks() - before.2, watch };
+    Ok((lag.to_row(), lag.to_json()))
 }
 
-fn usage(running: &[Running; 2]) -> Result<[machine::Usage; 2]> {
-    let of = |running: &Running| running.daemon().map_or(Ok(machine::Usage::default()), machine::usage);
-    Ok([of(&running[0])?, of(&running[1])?])
+fn usage(running: &[Box<dyn Daemon>; 2]) -> Result<[Usage; 2]> {
+    Ok([Usage::of(&running[0].processes())?, Usage::of(&running[1].processes())?])
 }
 
 /// Looks at B again and again.
@@ -148,66 +188,61 @@ impl<'a> Watch<'a> {
 struct Lag<'a> {
     peers: u32,
     bytes: u64,
-    used: [Duration; 2],
-    memory: [machine::Usage; 2],
-    steal: u64,
+    used: [Usage; 2],
+    memory: [u64; 2],
+    stolen: u64,
     watch: Watch<'a>,
 }
 
 impl Lag<'_> {
-    fn at_most(&self, percent: usize) -> Option<Duration> {
+    fn at_most(&self, percent: usize) -> Measured {
         let ages = self.watch.at_most();
-        ages.get((ages.len() * percent).div_ceil(100).saturating_sub(1)).copied()
+        ages.get((ages.len() * percent).div_ceil(100).saturating_sub(1)).copied().map(millis)
     }
 
     fn bytes_per_move(&self) -> Option<u64> {
         self.bytes.checked_div(self.watch.at_most().len() as u64)
     }
 
-    fn print(&self) {
-        let written =
-            |time: Option<Duration>| time.map_or("never".into(), |t| format!("{:.1} ms", milliseconds(t)));
-        println!(
-            "{:>8} peers: {} moves known to B, {} not; median {} (a look takes {:.1} ms), 99 % at most {}, all at most {}",
-            self.peers,
-            self.watch.at_most().len(),
-            self.watch.moves().len(),
-            written(self.watch.median()),
-            milliseconds(self.watch.longest),
-            written(self.at_most(99)),
-            written(self.at_most(100)),
-        );
-        println!(
-            "{:>14} channel {} B, {} B a move; CPU A {:?}, B {:?}; memory A {} KiB, B {} KiB; steal {}",
-            "",
-            self.bytes,
-            self.bytes_per_move().unwrap_or(0),
-            self.used[0],
-            self.used[1],
-            self.memory[0].resident_kib,
-            self.memory[1].resident_kib,
-            self.steal
-        );
+    fn cpu_percent(&self) -> [f64; 2] {
+        self.used.map(|used| used.cpu_ns as f64 / (DURING + GRACE).as_nanos() as f64 * 100.0)
+    }
+
+    fn to_row(&self) -> Vec<String> {
+        let cpu = self.cpu_percent().map(|percent| format!("{percent:.1}"));
+        let memory = self.memory.map(|bytes| format!("{:.1}", bytes as f64 / f64::from(1 << 20)));
+        let mut row = vec![
+            self.peers.to_string(),
+            self.watch.at_most().len().to_string(),
+            self.watch.moves().len().to_string(),
+            time(self.watch.median().map(millis)),
+            time(self.at_most(99)),
+            time(self.at_most(100)),
+            time(Some(millis(self.watch.longest))),
+            self.bytes_per_move().unwrap_or(0).to_string(),
+        ];
+        row.extend(cpu.into_iter().chain(memory));
+        row.push(self.stolen.to_string());
+        row
     }
 
     fn to_json(&self) -> Value {
-        let at_most = |percent| self.at_most(percent).map(milliseconds);
         json!({
             "peers": self.peers,
             "moves_known": self.watch.at_most().len(),
             "moves_unknown": self.watch.moves().len(),
             "lag_ms": {
-                "p50": self.watch.median().map(milliseconds),
-                "p99_at_most": at_most(99),
-                "p100_at_most": at_most(100),
-                "longest_look": milliseconds(self.watch.longest),
+                "p50": self.watch.median().map(millis),
+                "p99_at_most": self.at_most(99),
+                "p100_at_most": self.at_most(100),
+                "longest_look": millis(self.watch.longest),
             },
             "channel_bytes": self.bytes,
             "channel_bytes_per_move": self.bytes_per_move(),
             "during_s": (DURING + GRACE).as_secs(),
-            "cpu_ms": self.used.map(|used| used.as_millis()),
-            "resident_kib": self.memory.map(|usage| usage.resident_kib),
-            "steal_ticks": self.steal,
+            "cpu_percent": self.cpu_percent(),
+            "pss_bytes": self.memory,
+            "steal_ticks": self.stolen,
         })
     }
 }
