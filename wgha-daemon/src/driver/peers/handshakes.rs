@@ -16,11 +16,7 @@ use crate::{
         peers::WireguardPeer,
         sync::{Recency, Record, Replica},
     },
-    sys::{
-        bpf::TrafficReader,
-        clock,
-        wireguard::{Device, Implementation},
-    },
+    sys::{bpf::TrafficReader, clock, wireguard::Device},
 };
 
 /// How long the link's raising is waited for. Without it no handshake succeeds; the retries are for that.
@@ -73,12 +69,12 @@ impl Handshakes {
     /// Starts handshakes for the take-over that began at `since`, or no more.
     ///
     /// The kernel's WireGuard starts none while its link is down, and forgets at link-up what would keep it from
-    /// starting one; a program does not know its link.
+    /// starting one: that is waited for. A program does not know its link.
     pub fn order(
         &mut self,
         since: Option<Timestamp>,
         device: &[WireguardPeer],
-        implementation: Option<Implementation>,
+        link_up_is_to_come: bool,
         replica: &Replica,
     ) {
         let Some(since) = since else {
@@ -86,10 +82,11 @@ impl Handshakes {
             self.firsts.stop();
             return self.command(Command::Stop);
         };
-        let kernel = implementation == Some(Implementation::Kernel);
-        let candidates =
-            device.iter().filter_map(|peer| candidate(peer, replica.record(&peer.key), kernel)).collect();
-        if kernel {
+        let candidates = device
+            .iter()
+            .filter_map(|peer| candidate(peer, replica.record(&peer.key), link_up_is_to_come))
+            .collect();
+        if link_up_is_to_come {
             self.waiting = Some(Waiting { since, candidates });
         } else {
             self.command(Command::Start { candidates, at: since });

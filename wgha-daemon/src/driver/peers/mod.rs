@@ -202,7 +202,10 @@ impl Peers {
         }
         if told.handshakes != before.handshakes {
             let Device { peers, implementation, .. } = &self.device;
-            self.handshakes.order(told.handshakes, peers, *implementation, &self.replica);
+            // Ordered again while it serves: the link has been up all the time, and sessions may stand.
+            let link_up_is_to_come =
+                *implementation == Some(Implementation::Kernel) && before.handshakes.is_none();
+            self.handshakes.order(told.handshakes, peers, link_up_is_to_come, &self.replica);
         }
         if told.sources != before.sources {
             self.reads.ring(clock::now());
