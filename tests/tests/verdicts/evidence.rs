@@ -39,6 +39,8 @@ pub fn sources(net: &Net) -> Vec<Row> {
     let other_port = data(net, SESSION, net.client, CLIENT_PORT + 1);
     let other_session = data(net, SESSION ^ 0x8000_0000, net.client, CLIENT_PORT);
     let known = |what: &str, packet: &[u8]| active(what, packet.to_vec()).traffic(M::Transport);
+    let looks_like_data = net.inbound().fragmented(9, false);
+    let looks_like_data = looks_like_data.frame(&net.wireguard_in(4, 64).bytes(&net.inbound()));
     let new = |what: &str, packet: &[u8]| active(what, packet.to_vec()).arrives(M::Transport);
     let initiation = net.wireguard_in(1, 148).frame(&net.inbound());
     let response = net.wireguard_in(2, 92).frame(&net.inbound());
@@ -72,6 +74,7 @@ pub fn sources(net: &Net) -> Vec<Row> {
             .traffic(M::Initiation)
             .suppressed(),
         row("data, from a new source", here.clone()).drops(C::WireguardInFenced),
+        active("later fragment that looks like data", looks_like_data).counts(C::FragmentPassed),
         earlier(new("data, after one that was fenced", &here), &there)
             .after(Before::Lease(Held::Backup))
             .after(Before::Packet(here.clone()))

@@ -248,7 +248,13 @@ pub fn address_resolution(net: &Net) -> Vec<Row> {
 /// Later fragments.
 pub fn fragments(net: &Net) -> Vec<Row> {
     let from = |source| Ip::new(source, net.client, UDP).fragmented(100, true).frame(&wireguard(4, 64));
+    let from_vip = net.outbound(net.vip);
+    let looks_like_data =
+        from_vip.clone().fragmented(9, false).frame(&net.wireguard_out(4, 64).bytes(&from_vip));
     vec![
+        row("later fragment that looks like data", looks_like_data)
+            .held(Held::Active)
+            .counts(C::FragmentPassed),
         row("later fragment from the VIP", from(net.vip)).drops(C::FragmentFenced),
         row("later fragment from the VIP", from(net.vip)).held(Held::Active).counts(C::FragmentPassed),
         row("later fragment from another address", from(net.host)).counts(C::FragmentPassed),
