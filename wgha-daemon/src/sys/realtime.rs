@@ -1,19 +1,19 @@
-//! Real-time conduct of the thread that decides: SCHED_FIFO and locked memory, where the system allows them.
+//! Real-time conduct of the thread that decides: SCHED_FIFO and locked memory (see [`memory`]), where the system
+//! allows them.
 
 use std::io;
 
-use caps::{CapSet, Capability};
-use nix::sys::mman::{MlockAllFlags, mlockall};
+use super::memory;
 
 /// Above 50, the priority of threaded interrupts, which could starve it; far below the migration and watchdog threads.
 const PRIORITY: i32 = 51;
 
-/// What this process got.
+/// What this process may have.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Conduct {
     /// Why the thread that decides is scheduled as any other; `None`: it has SCHED_FIFO.
     pub not_scheduled: Option<String>,
-    /// Why its memory can be paged out; `None`: it is locked.
+    /// Why its memory can be paged out; `None`: it can be locked.
     pub not_locked: Option<String>,
 }
 
@@ -24,7 +24,7 @@ pub fn probe() -> Conduct {
         std::thread::spawn(schedule).join().unwrap_or_else(|_| Err(io::Error::other("it panicked")));
     Conduct {
         not_scheduled: scheduled.err().map(why_not_scheduled),
-        not_locked: lock().err().map(why_not_locked),
+        not_locked: memory::may_lock().err().map(why_not_locked),
     }
 }
 
@@ -39,17 +39,6 @@ pub fn schedule() -> io::Result<()> {
     // SAFETY: pid 0 is the calling thread; the call reads `param`, which lives until it returns.
     let error = unsafe { libc::sched_setscheduler(0, policy, &raw const param) };
     if error == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Keeps what is touched from now on in memory. What never is costs nothing (MCL_ONFAULT).
-///
-/// Without the capability a limit on locked memory would stay, and later allocations would fail at it.
-fn lock() -> io::Result<()> {
-    if !matches!(caps::has_cap(None, CapSet::Effective, Capability::CAP_IPC_LOCK), Ok(true)) {
-        return Err(io::Error::from_raw_os_error(libc::EPERM));
-    }
-    let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
-    Ok(mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault)?)
 }
 
 fn why_not_scheduled(e: io::Error) -> String {
