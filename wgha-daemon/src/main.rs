@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    wgha::sys::memory::be_frugal();
     wgha::cli::main(wgha::driver::run, wgha::driver::detach, wgha::sys::check::look)
 }

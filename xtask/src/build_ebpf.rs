@@ -76,9 +76,11 @@ pub fn cargo(compiler: &Compiler, task: &str) -> std::process::Command {
     command
 }
 
-/// Copies it if it differs: whoever embeds it is rebuilt only then.
+/// Copies it if it differs: whoever embeds it is rebuilt only then. Without what debuggers read, which the linker has made
+/// .BTF of: it would be nine tenths of what the daemon embeds.
 fn copy(from: &Path, to: &Path) -> Result<bool> {
     let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    let bytes = elf::without_debug(&bytes).with_context(|| format!("{} is not an object", from.display()))?;
     if fs::read(to).is_ok_and(|old| old == bytes) {
         return Ok(false);
     }

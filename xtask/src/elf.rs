@@ -21,6 +21,12 @@ impl fmt::Display for Section<'_> {
     }
 }
 
+/// Bytes of the header of the file.
+const ELF_HEADER_LEN: usize = 64;
+/// A section that has no bytes in the file.
+const SHT_NOBITS: u32 = 8;
+/// Enough for every section of an object.
+const ALIGNMENT: usize = 16;
 /// Bytes of one section header.
 const HEADER_LEN: usize = 64;
 
@@ -41,6 +47,36 @@ pub fn sections(object: &[u8]) -> Option<Vec<Section<'_>>> {
             Some(Section { name, size: u64_at(header, 0x20)? })
         })
         .collect()
+}
+
+/// The same object without the contents of its `.debug` sections and their relocations. Their headers stay, as those of
+/// unused sections: so no other has to be renumbered. `None` when it is none.
+pub fn without_debug(object: &[u8]) -> Option<Vec<u8>> {
+    let names: Vec<_> = sections(object)?.iter().map(|section| section.name).collect();
+    let table = usize::try_from(u64_at(object, 0x28)?).ok()?;
+    let mut out = object.get(..ELF_HEADER_LEN)?.to_vec();
+    let mut headers = object.get(table..table + names.len() * HEADER_LEN)?.to_vec();
+    for (header, name) in headers.chunks_exact_mut(HEADER_LEN).zip(names) {
+        if name.starts_with(".debug") || name.starts_with(".rel.debug") {
+            header.fill(0); // SHT_NULL
+            continue;
+        }
+        let (offset, size) = (u64_at(header, 0x18)? as usize, u64_at(header, 0x20)? as usize);
+        if u32_at(header, 0x04)? != SHT_NOBITS {
+            out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
+            put(header, 0x18, out.len());
+            out.extend(object.get(offset..offset + size)?);
+        }
+    }
+    out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
+    let table = out.len();
+    put(&mut out, 0x28, table);
+    out.extend(headers);
+    Some(out)
+}
+
+fn put(bytes: &mut [u8], at: usize, value: usize) {
+    bytes[at..at + 8].copy_from_slice(&(value as u64).to_le_bytes());
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {

@@ -4,7 +4,13 @@ use std::{
 };
 
 use tracing_appender::non_blocking::WorkerGuard;
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+use tracing_subscriber::{
+    filter::{LevelFilter, ParseError, Targets},
+    fmt,
+    layer::{Layer as _, SubscriberExt as _},
+    registry,
+    util::SubscriberInitExt as _,
+};
 
 /// Which variable says what is logged.
 const VARIABLE: &str = "WGHA_LOG";
@@ -16,21 +22,15 @@ const VARIABLE: &str = "WGHA_LOG";
 #[must_use]
 pub(super) fn init() -> WorkerGuard {
     let asked = env::var(VARIABLE).unwrap_or_default();
-    let builder = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
-    let (filter, wrong) = match builder.parse(&asked) {
+    let (filter, wrong) = match targets(&asked) {
         Ok(filter) => (filter, None),
-        Err(e) => (EnvFilter::default().add_directive(LevelFilter::INFO.into()), Some(e)),
+        Err(e) => (Targets::new().with_default(LevelFilter::INFO), Some(e)),
     };
     let (writer, guard) = tracing_appender::non_blocking(io::stderr());
-    let logger = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer)
-        .with_ansi(io::stderr().is_terminal());
-    let set = if env::var_os("JOURNAL_STREAM").is_some() {
-        logger.without_time().try_init()
-    } else {
-        logger.try_init()
-    };
+    let layer = fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
+    let layer =
+        if env::var_os("JOURNAL_STREAM").is_some() { layer.without_time().boxed() } else { layer.boxed() };
+    let set = registry().with(layer).with(filter).try_init();
     if let Err(e) = set {
         eprintln!("there is no log: {e}");
     }
@@ -38,4 +38,26 @@ pub(super) fn init() -> WorkerGuard {
         tracing::warn!("{VARIABLE}={asked}: {e}; logging as with {VARIABLE}=info");
     }
     guard
+}
+
+/// As RUST_LOG is usually written, but for fields of spans, which would need regular expressions: half a megabyte of them.
+fn targets(asked: &str) -> Result<Targets, ParseError> {
+    if asked.is_empty() { Ok(Targets::new().with_default(LevelFilter::INFO)) } else { asked.parse() }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::targets;
+
+    #[test]
+    fn what_is_logged_is_info_unless_something_is_asked_for() {
+        let (ours, driver) = ("wgha::proto", "wgha::driver::node");
+        let info = targets("").unwrap();
+        assert!(info.would_enable(ours, &Level::INFO) && !info.would_enable(ours, &Level::DEBUG));
+        let asked = targets("info,wgha::driver=trace").unwrap();
+        assert!(asked.would_enable(driver, &Level::TRACE) && !asked.would_enable(ours, &Level::DEBUG));
+        assert!(targets("wgha=loud").is_err());
+    }
 }

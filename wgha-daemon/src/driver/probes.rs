@@ -32,6 +32,7 @@ pub struct Probes {
     /// What our reflector answers to.
     discriminator: u32,
     peers: Vec<Peer>,
+    random: Randomness,
 }
 
 struct Peer {
@@ -48,13 +49,15 @@ impl Probes {
     /// # Errors
     /// [`BpfError::Map`]; no random numbers.
     pub fn start(pace: Pace, peers: &[IpAddr], maps: &mut Maps) -> anyhow::Result<Self> {
-        let discriminator = random()?;
+        let mut random = Randomness::default();
+        let discriminator = random.draw()?;
         for (number, address) in (0..).zip(peers) {
             maps.set_peer(Address::from(*address), number)?;
         }
         let peer =
             |address: &IpAddr| Peer { address: *address, discriminator: None, under_way: VecDeque::new() };
-        let mut probes = Self { socket: None, pace, discriminator, peers: peers.iter().map(peer).collect() };
+        let peers = peers.iter().map(peer).collect();
+        let mut probes = Self { socket: None, pace, discriminator, peers, random };
         probes.probe_through(None, maps)?;
         Ok(probes)
     }
@@ -98,7 +101,7 @@ impl Probes {
         let Some(socket) = &self.socket else { return Ok(()) };
         let Some(to) = self.peers.get_mut(usize::from(peer.0)) else { return Ok(()) };
         let Some(your_discriminator) = to.discriminator else { return Ok(()) };
-        let my_discriminator = random()?;
+        let my_discriminator = self.random.draw()?;
         if to.under_way.len() == OUTSTANDING {
             to.under_way.pop_front();
         }
@@ -163,9 +166,21 @@ fn micros(d: Duration) -> u32 {
     u32::try_from(d.as_micros()).unwrap_or(u32::MAX)
 }
 
-/// Not 0, which is no discriminator (RFC 5880 §6.8.1).
-fn random() -> io::Result<u32> {
-    let mut bytes = [0; 4];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(u32::from_ne_bytes(bytes).max(1))
+/// Random numbers, of which the kernel is asked for many at a time.
+#[derive(Default)]
+struct Randomness {
+    numbers: [[u8; 4]; 32],
+    left: usize,
+}
+
+impl Randomness {
+    /// Not 0, which is no discriminator (RFC 5880 §6.8.1).
+    fn draw(&mut self) -> io::Result<u32> {
+        if self.left == 0 {
+            getrandom::fill(self.numbers.as_flattened_mut()).map_err(io::Error::other)?;
+            self.left = self.numbers.len();
+        }
+        self.left -= 1;
+        Ok(u32::from_ne_bytes(self.numbers[self.left]).max(1))
+    }
 }

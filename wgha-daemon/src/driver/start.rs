@@ -33,7 +33,7 @@ use crate::{
         bpf::{Attachment, Programs, attach, events},
         channel, check, clock, link,
         lock::UplinkLock,
-        netlink,
+        memory, netlink,
         packet_socket::PacketSocket,
         realtime::{self, Conduct},
         tunnel::Tunnel,
@@ -76,6 +76,11 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
     tokio::spawn(observe::watch_uplink(connect()?, uplink, family, looks.subscribe(), ends.found.clone()));
     tokio::spawn(observe::watch_tunnel(connect()?, tunnel, looks.subscribe(), ends.found));
     let serving = tokio::spawn(server.serve(ends.asking, ends.followers));
+    if node.conduct.not_locked.is_none()
+        && let Err(e) = memory::settle()
+    {
+        tracing::warn!("the thread that decides cannot be kept in memory: {e}");
+    }
     Ok(Started { node, ring, stop: ends.stop, serving })
 }
 

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod link;
 pub mod lock;
 pub mod membership;
+pub mod memory;
 pub mod netlink;
 pub mod packet_socket;
 pub mod probe_socket;

@@ -1,9 +1,9 @@
-//! Real-time conduct of the thread that decides: SCHED_FIFO and locked memory, where the system allows them.
+//! Real-time conduct of the thread that decides: SCHED_FIFO and locked memory (see [`memory`]), where the system
+//! allows them.
 
 use std::io;
 
-use caps::{CapSet, Capability};
-use nix::sys::mman::{MlockAllFlags, mlockall};
+use super::memory;
 
 /// Which thread. All are above 50, the priority of threaded interrupts, which could starve them, and far below the
 /// kernel's migration and watchdog threads.
@@ -15,12 +15,12 @@ pub enum Thread {
     CarryingOut = 52,
 }
 
-/// What this process got.
+/// What this process may have.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Conduct {
     /// Why the thread that decides is scheduled as any other; `None`: it has SCHED_FIFO.
     pub not_scheduled: Option<String>,
-    /// Why its memory can be paged out; `None`: it is locked.
+    /// Why its memory can be paged out; `None`: it can be locked.
     pub not_locked: Option<String>,
 }
 
@@ -32,7 +32,7 @@ pub fn probe() -> Conduct {
         .unwrap_or_else(|_| Err(io::Error::other("it panicked")));
     Conduct {
         not_scheduled: scheduled.err().map(why_not_scheduled),
-        not_locked: lock().err().map(why_not_locked),
+        not_locked: memory::may_lock().err().map(why_not_locked),
     }
 }
 
@@ -55,17 +55,6 @@ pub fn favour() {
     #[expect(unsafe_code, reason = "neither std nor nix sets a thread's nice value")]
     // SAFETY: the call takes integers only; process 0 is the calling thread.
     let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
-}
-
-/// Keeps what is touched from now on in memory. What never is costs nothing (MCL_ONFAULT).
-///
-/// Without the capability a limit on locked memory would stay, and later allocations would fail at it.
-fn lock() -> io::Result<()> {
-    if !matches!(caps::has_cap(None, CapSet::Effective, Capability::CAP_IPC_LOCK), Ok(true)) {
-        return Err(io::Error::from_raw_os_error(libc::EPERM));
-    }
-    let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
-    Ok(mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault)?)
 }
 
 fn why_not_scheduled(e: io::Error) -> String {

@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use aya::{
-    Ebpf, EbpfError,
+    Ebpf, EbpfError, EbpfLoader,
     maps::{MapData, MapError, RingBuf},
     pin::PinError,
     programs::{ProgramError, SchedClassifier, Xdp},
@@ -85,7 +85,8 @@ impl Programs {
         if OBJECT.is_empty() {
             return Err(BpfError::NoObject);
         }
-        let mut ebpf = Ebpf::load(OBJECT)?;
+        // The kernel's own types are for CO-RE relocations, of which the object has none.
+        let mut ebpf = EbpfLoader::new().btf(None).load(OBJECT)?;
         let maps = Maps::take(&mut ebpf)?;
         let ring = ebpf.take_map("EVENTS").ok_or(BpfError::Missing("EVENTS"))?;
         let ring = RingBuf::try_from(ring).map_err(|e| BpfError::Map("EVENTS", e))?;
