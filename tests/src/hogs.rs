@@ -4,7 +4,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     process::Command,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{Builder, JoinHandle},
@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{Process, Topology, Which, monotonic_ns, sys};
+use crate::{Process, Topology, Which, monotonic_ns, process::locked, sys};
 
 /// Processes of normal priority that compute for ever. Dropping it ends them; so does the end of the thread that has
 /// started them, and of the time that they may use at most.
@@ -119,6 +119,74 @@ fn flood(
         for target in targets.into_iter().cycle().take(usize::try_from(at_a_time).unwrap_or(usize::MAX)) {
             // No buffer, no neighbour: one packet less, which the count tells.
             sent.fetch_add(u64::from(socket.send_to(&[0; 16], target).is_ok()), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Who wakes up every millisecond and notes when it was late: what this machine does to everybody, whatever is measured.
+/// Dropping it ends it.
+#[derive(Debug)]
+pub struct Sleeper {
+    late: Arc<Mutex<Vec<Late>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A late wake-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Late {
+    /// `CLOCK_MONOTONIC` ns of the wake-up.
+    pub at_ns: u64,
+    /// By how much.
+    pub by: Duration,
+}
+
+impl Sleeper {
+    /// Between two wake-ups.
+    const PACE_NS: u64 = 1_000_000;
+    /// Less is not noted.
+    const LEAST_NS: u64 = 1_000_000;
+
+    /// Goes to sleep: on one core, in real time above everything that is measured; or anywhere, as any other thread.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn start(core: Option<usize>) -> Result<Self> {
+        let (late, stop) = (Arc::<Mutex<Vec<Late>>>::default(), Arc::<AtomicBool>::default());
+        let (kept, stopped) = (Arc::clone(&late), Arc::clone(&stop));
+        let thread = Builder::new().name("sleeper".into()).spawn(move || {
+            if let Some(core) = core {
+                // Elsewhere it is a witness all the same, of another core.
+                let _ = sys::pin_this_thread(core);
+                sys::prefer_this_thread_above_all();
+            }
+            let mut next = monotonic_ns();
+            while !stopped.load(Ordering::Relaxed) {
+                sys::sleep_until(next);
+                let at_ns = monotonic_ns();
+                let late = at_ns.saturating_sub(next);
+                if late >= Self::LEAST_NS {
+                    locked(&kept).push(Late { at_ns, by: Duration::from_nanos(late) });
+                }
+                next += Self::PACE_NS * (late / Self::PACE_NS + 1);
+            }
+        })?;
+        Ok(Self { late, stop, thread: Some(thread) })
+    }
+
+    /// Every time it was late so far, in order.
+    #[must_use]
+    pub fn late(&self) -> Vec<Late> {
+        locked(&self.late).clone()
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // It does not panic.
+            let _ = thread.join();
         }
     }
 }

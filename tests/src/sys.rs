@@ -349,6 +349,18 @@ pub fn prefer_this_thread_above_all() {
     run_in_real_time(90);
 }
 
+/// Keeps the calling thread on one core.
+pub fn pin_this_thread(core: usize) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "std has no affinity")]
+    // SAFETY: zero is an empty set; CPU_SET checks its bounds; the set lives through the call, and its size is given.
+    let rc = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(core, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
+    };
+    check(rc).map(drop)
+}
+
 fn run_in_real_time(priority: libc::c_int) {
     let parameters = libc::sched_param { sched_priority: priority };
     #[expect(unsafe_code, reason = "std has no scheduling classes")]

@@ -62,9 +62,11 @@ fn flooded(plan: &Plan) -> String {
 fn report(plan: &Plan, contestants: &[Hogged], all: &[Minute]) -> Report {
     let setting = format!(
         "{HOGS} hogs of normal priority{} on {} cores; a fresh network for every minute, one after the other; nobody \
-         preempts, so that each change to Active is a false failover",
+         preempts, so that each change to Active is a false failover; pause: a thread on one core that only \
+         sleeps, in real time above everybody, woke up {} late or more; others: such a thread of normal priority",
         flooded(plan),
         std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+        words::duration(minute::PAUSE),
     );
     let rows = contestants.iter().filter_map(|contestant| row(contestant, all)).collect();
     let head = vec![
@@ -78,6 +80,9 @@ fn report(plan: &Plan, contestants: &[Hogged], all: &[Minute]) -> Report {
         "other step-downs",
         "suppressed stalls A",
         "B",
+        "pauses of the machine",
+        "longest",
+        "others late",
         "flood/s",
         "steal",
     ];
@@ -96,6 +101,8 @@ fn row(contestant: &Hogged, all: &[Minute]) -> Option<Vec<String>> {
         Some(_) => of.iter().filter_map(|m| m.stalls_on(which)).sum::<u64>().to_string(),
         None => "–".to_owned(),
     };
+    let longest = of.iter().flat_map(|m| &m.pauses).map(|late| late.by).max().unwrap_or_default();
+    let usual = of.iter().map(|m| m.usual_late).max().unwrap_or_default();
     Some(vec![
         contestant.name.to_owned(),
         contestant.about.to_owned(),
@@ -107,6 +114,9 @@ fn row(contestant: &Hogged, all: &[Minute]) -> Option<Vec<String>> {
         sum(Minute::other_step_downs),
         stalls(Which::A),
         stalls(Which::B),
+        sum(|minute| minute.pauses.len()),
+        words::duration(longest),
+        words::duration(usual),
         (of.iter().map(|m| m.flood_per_second).sum::<u64>() / of.len() as u64).to_string(),
         of.iter().map(|m| m.stolen).sum::<u64>().to_string(),
     ])
