@@ -24,7 +24,7 @@ use wgha_common::{Timestamp, abi::Direction, wire::wireguard::MessageType};
 pub use report::{Peer as PeerReport, Report};
 
 use self::{
-    handshakes::Handshakes,
+    handshakes::{Handshakes, Past},
     reads::Reads,
     work::{Done, Job, Outcome, Reading, Work},
 };
@@ -101,6 +101,8 @@ pub struct Peers {
     report: Report,
     /// What was told when it was last looked at.
     before: Told,
+    /// When we last ceased to serve, or began to know of it.
+    silent_since: Timestamp,
 }
 
 /// The device, as it was last read.
@@ -166,6 +168,7 @@ impl Peers {
             handshakes,
             report: Report::of(&addresses),
             before: Told::default(),
+            silent_since: clock::now(),
         })
     }
 
@@ -200,7 +203,13 @@ impl Peers {
         }
         if told.handshakes != before.handshakes {
             let Device { peers, implementation, .. } = &self.device;
-            self.handshakes.order(told.handshakes, peers, *implementation, &self.replica);
+            let silent = clock::now().since(self.silent_since);
+            self.handshakes.order(
+                told.handshakes,
+                peers,
+                &Past { implementation: *implementation, silent, wall: wall() },
+                &self.replica,
+            );
         }
         if told.sources != before.sources {
             self.reads.ring(clock::now());
@@ -220,8 +229,9 @@ impl Peers {
     fn served(&mut self, serving: bool) {
         self.publisher = Publisher::default();
         if serving {
-            self.reads.hurry();
+            self.reads.begin_to_serve(clock::now());
         } else {
+            self.silent_since = clock::now();
             self.channel.forget_records();
         }
     }
