@@ -155,13 +155,6 @@ fn cut_and_watch(
     if contestant.name() != "B1" {
         wait(SILENT_LIMIT, || swarm.all_back())?;
     }
-    if std::env::var_os("S2_EVENTS").is_some() {
-        let out = wgha_tests::node::run_wgha(&topology.b.namespace, &["events"])?;
-        println!("{}", String::from_utf8_lossy(&out.stdout));
-        for l in b.log() {
-            println!("LOG {l}");
-        }
-    }
     Ok(Run {
         case,
         contestant: contestant.name(),
