@@ -25,8 +25,8 @@ use crate::{
 /// How often a standby reads a device that is too large to be read in the course of a take-over: what it knows of the
 /// peers stays fresh enough for them to be made anew from it. A small device is not read at all meanwhile.
 const REFRESH: Duration = Duration::from_secs(4);
-/// Reading may take this part of the time.
-const LOOK_SHARE: u32 = 5;
+/// This many times as long as a look takes is not looked: WireGuard starts no handshakes meanwhile.
+const LOOK_SHARE: u32 = 10;
 /// After so many failures in a row WireGuard is left to itself.
 const FAILURES: u32 = 5;
 
@@ -49,9 +49,9 @@ pub enum Command {
 /// What became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A batch of handshakes was started.
+    /// Handshakes were started: the first ones, then with all who talk, then with all.
     Started {
-        /// So many until now, starts that were repeated included.
+        /// So many peers until now.
         started: usize,
         /// Peers that are to be started, in the end.
         of: usize,
@@ -160,7 +160,9 @@ where
         let base = (self.counters)();
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let wall = since_epoch.saturating_sub(clock::now().since(at));
-        let handshakes = Handshakes::new(Pace::default(), candidates, at, wall);
+        let mut handshakes = Handshakes::new(Pace::default(), candidates, at, wall);
+        let look = self.device.as_ref().map_or(Duration::ZERO, Device::reading_takes);
+        handshakes.rest_until(clock::now() + look * LOOK_SHARE);
         self.run = Some(Run { handshakes, base, started: 0, failures: 0 });
     }
 
@@ -199,14 +201,16 @@ where
         let at = clock::now();
         let done = self.with_device(|device| device.start_handshakes(starts));
         let Some(run) = &mut self.run else { return };
-        run.started += starts.len();
-        let handshakes = &run.handshakes;
-        let (of, talkers) = (handshakes.chosen(), handshakes.talkers());
-        let started = Event::Started { started: run.started, of, talkers, at };
+        let (handshakes, before) = (&run.handshakes, run.started);
+        let (started, of, talkers) = (handshakes.started(), handshakes.chosen(), handshakes.talkers());
+        run.started = started;
+        let passed = [1, talkers, of].into_iter().any(|mark| before < mark && mark <= started);
         match done {
             Ok(()) => {
                 run.failures = 0;
-                self.tell(started);
+                if passed {
+                    self.tell(Event::Started { started, of, talkers, at });
+                }
             }
             Err(e) => self.failed(&e),
         }

@@ -22,6 +22,11 @@ use crate::{
 /// How long the link's raising is waited for. Without it no handshake succeeds; the retries are for that.
 const RAISING: Duration = Duration::from_millis(500);
 
+/// No session is older.
+const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
+/// After REKEY_ATTEMPT_TIME, 90 s, and REKEY_TIMEOUT, 5 s, no program goes on with what it began when we served.
+const GIVEN_UP: Duration = Duration::from_secs(100);
+
 /// The thread that starts handshakes, from the side of who knows the peers.
 pub(super) struct Handshakes {
     commands: Sender<Command>,
@@ -74,7 +79,7 @@ impl Handshakes {
         &mut self,
         since: Option<Timestamp>,
         device: &[WireguardPeer],
-        link_up_is_to_come: bool,
+        past: &Past,
         replica: &Replica,
     ) {
         let Some(since) = since else {
@@ -84,9 +89,9 @@ impl Handshakes {
         };
         let candidates = device
             .iter()
-            .filter_map(|peer| candidate(peer, replica.record(&peer.key), link_up_is_to_come))
+            .filter_map(|peer| candidate(peer, replica.record(&peer.key), past.is_clean(peer)))
             .collect();
-        if link_up_is_to_come {
+        if past.link_up_is_to_come {
             self.waiting = Some(Waiting { since, candidates });
         } else {
             self.command(Command::Start { candidates, at: since });
@@ -118,6 +123,26 @@ impl Handshakes {
                 () = until(self.firsts.due()) => self.steps.extend(self.firsts.look()),
             }
         }
+    }
+}
+
+/// What is known of our device's past.
+pub(super) struct Past {
+    /// It is the kernel's, and its link is about to be set up, which makes it forget.
+    pub link_up_is_to_come: bool,
+    /// How long we have not served.
+    pub silent: Duration,
+    /// The time since the Unix epoch.
+    pub wall: Duration,
+}
+
+impl Past {
+    /// Whether nothing keeps a handshake from being started: the kernel's WireGuard was set up a moment ago and has
+    /// forgotten; a program has neither a session with this peer nor a reason to have tried lately.
+    fn is_clean(&self, peer: &WireguardPeer) -> bool {
+        let session = |at| self.wall.saturating_sub(at) < REJECT_AFTER_TIME;
+        let idle = peer.keepalive.is_none() && !peer.last_handshake.is_some_and(session);
+        self.link_up_is_to_come || (idle && (peer.tx_bytes == 0 || self.silent > GIVEN_UP))
     }
 }
 
@@ -153,5 +178,41 @@ fn told(event: Event) -> Option<Heard> {
         Event::Failed(why) => step("handshakes_failed", why),
         Event::Done { missing: 0 } => step(ALL_BACK, String::new()),
         Event::Done { missing } => step(ALL_BACK, format!("but {missing}, which WireGuard is left to try")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::peers::PeerKey;
+
+    const WALL: Duration = Duration::from_secs(1_700_000_000);
+
+    fn past(link_up_is_to_come: bool, silent: u64) -> Past {
+        Past { link_up_is_to_come, silent: Duration::from_secs(silent), wall: WALL }
+    }
+
+    fn peer() -> WireguardPeer {
+        WireguardPeer {
+            key: PeerKey([1; 32]),
+            endpoint: None,
+            last_handshake: None,
+            keepalive: None,
+            rx_bytes: 0,
+            tx_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn a_program_is_clean_where_it_has_said_nothing_lately() {
+        let never = past(false, 1);
+        assert!(never.is_clean(&peer()));
+        assert!(!never.is_clean(&WireguardPeer { keepalive: Some(25), ..peer() }), "it tries all the time");
+        let tried = WireguardPeer { tx_bytes: 148, ..peer() };
+        assert!(!never.is_clean(&tried) && past(false, 101).is_clean(&tried));
+        let session = |ago| WireguardPeer { last_handshake: Some(WALL - Duration::from_secs(ago)), ..peer() };
+        assert!(!past(false, 101).is_clean(&session(170)));
+        assert!(past(false, 200).is_clean(&session(181)));
+        assert!(past(true, 0).is_clean(&session(1)));
     }
 }

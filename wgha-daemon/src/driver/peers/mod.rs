@@ -25,7 +25,7 @@ use wgha_common::{Timestamp, abi::Direction, wire::wireguard::MessageType};
 pub use report::{Peer as PeerReport, Report};
 
 use self::{
-    handshakes::Handshakes,
+    handshakes::{Handshakes, Past},
     reads::Reads,
     work::{Done, Job, Outcome, Reading, Work},
 };
@@ -102,6 +102,8 @@ pub struct Peers {
     report: Report,
     /// What was told when it was last looked at.
     before: Told,
+    /// When we last ceased to serve, or began to know of it.
+    silent_since: Timestamp,
 }
 
 /// The device, as it was last read.
@@ -168,6 +170,7 @@ impl Peers {
             handshakes,
             report: Report::of(&addresses),
             before: Told::default(),
+            silent_since: clock::now(),
         })
     }
 
@@ -205,7 +208,9 @@ impl Peers {
             // Ordered again while it serves: the link has been up all the time, and sessions may stand.
             let link_up_is_to_come =
                 *implementation == Some(Implementation::Kernel) && before.handshakes.is_none();
-            self.handshakes.order(told.handshakes, peers, link_up_is_to_come, &self.replica);
+            let silent = clock::now().since(self.silent_since);
+            let past = Past { link_up_is_to_come, silent, wall: wall() };
+            self.handshakes.order(told.handshakes, peers, &past, &self.replica);
         }
         if told.sources != before.sources {
             self.reads.ring(clock::now());
@@ -225,8 +230,9 @@ impl Peers {
     fn served(&mut self, serving: bool) {
         self.publisher = Publisher::default();
         if serving {
-            self.reads.hurry();
+            self.reads.begin_to_serve(clock::now());
         } else {
+            self.silent_since = clock::now();
             self.channel.forget_records();
         }
     }

@@ -13,10 +13,13 @@ const AFTER_RING: [Duration; 4] = [
 ];
 /// What nobody rings for: bytes that tell who talks, and peers that somebody adds or removes.
 const AUDIT: Duration = Duration::from_secs(5);
-/// Readings take one part in so many of the time at most: with 10,000 peers one takes 40 ms.
-const SHARE: u32 = 10;
-/// Audits take one part in so many.
-const AUDIT_SHARE: u32 = 100;
+/// While clients move all the time, this many times as long as a reading takes lies between two: with 10,000 peers one
+/// takes 40 ms, and more where others compute.
+const SHARE: u32 = 5;
+/// The same of audits. Who talks is told within 15 s: an audit must not be much rarer than that, however slow.
+const AUDIT_SHARE: u32 = 20;
+/// The same before the first reading of one that begins to serve: WireGuard starts no handshake while it is read.
+const TAKEOVER_SHARE: u32 = 50;
 
 /// The next readings, so that one serves all that has happened since the last, and they never take up the time.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +28,8 @@ pub(super) struct Reads {
     /// When the ring was last heard, and how many readings have followed.
     rung: Option<(Timestamp, usize)>,
     earliest: Timestamp,
+    /// How long the last one took.
+    took: Duration,
 }
 
 impl Reads {
@@ -41,6 +46,12 @@ impl Reads {
         self.audit = Timestamp::ZERO;
     }
 
+    /// We begin to serve: whoever is to know of our clients can wait, the clients cannot.
+    pub fn begin_to_serve(&mut self, now: Timestamp) {
+        self.hurry();
+        self.earliest = self.earliest.max(now + self.took * TAKEOVER_SHARE);
+    }
+
     /// When to read next.
     pub fn due(&self) -> Timestamp {
         let rung = self.rung.map(|(at, step)| at + AFTER_RING[step]);
@@ -50,6 +61,7 @@ impl Reads {
     /// A reading has begun at `begun` and has ended `now`.
     pub fn done(&mut self, begun: Timestamp, now: Timestamp) {
         let took = now.since(begun);
+        self.took = took;
         self.earliest = now + took * SHARE;
         self.audit = now + AUDIT.max(took * AUDIT_SHARE);
         self.rung = self.rung.and_then(|(at, step)| {
@@ -107,6 +119,24 @@ mod tests {
         let mut reads = Reads::default();
         reads.done(at(0), at(2));
         reads.hurry();
-        assert_eq!(reads.due(), at(22));
+        assert_eq!(reads.due(), at(2) + 2 * MILLI * SHARE);
+    }
+
+    #[test]
+    fn a_large_device_is_not_read_while_handshakes_begin() {
+        let mut reads = Reads::default();
+        reads.begin_to_serve(at(0));
+        assert!(reads.due() <= at(0), "nothing is known of it");
+        reads.done(at(0), at(40));
+        reads.begin_to_serve(at(5000));
+        reads.ring(at(5001));
+        assert_eq!(reads.due(), at(5000) + 40 * MILLI * TAKEOVER_SHARE);
+    }
+
+    #[test]
+    fn who_talks_is_known_in_time_however_slow_a_reading_is() {
+        let mut reads = Reads::default();
+        reads.done(at(0), at(400));
+        assert!(reads.due() < at(15_000));
     }
 }

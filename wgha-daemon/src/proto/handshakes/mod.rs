@@ -181,7 +181,8 @@ impl Handshakes {
     pub fn poll(&mut self, now: Timestamp, progress: Progress) -> Vec<Start> {
         self.window.advance(now, progress);
         let mut starts = Vec::new();
-        while starts.len() < self.pace.batch && self.window.has_room() {
+        let room = if self.has_room() { self.pace.batch } else { 0 };
+        while starts.len() < room && self.window.room() > 0 {
             let Some(index) = self.next_retry(now).or_else(|| self.waiting.pop_front()) else { break };
             starts.extend(self.start(index, now));
         }
@@ -195,7 +196,7 @@ impl Handshakes {
     /// When to poll again although nothing is known to have happened.
     #[must_use]
     pub fn poll_timeout(&self, now: Timestamp) -> Option<Timestamp> {
-        let more = match (self.waiting.is_empty(), self.window.has_room()) {
+        let more = match (self.waiting.is_empty(), self.has_room()) {
             (true, _) => None,
             (false, true) => Some(now),
             (false, false) => Some(now + TICK),
@@ -204,6 +205,11 @@ impl Handshakes {
         let retry = retry.map(|due| if due > now { due } else { now + TICK });
         let end = self.retries.is_empty().then_some(self.last_start + LAST_WAIT).filter(|end| *end > now);
         [more, retry, self.look_due(), end].into_iter().flatten().min()
+    }
+
+    /// Whether there is room for a batch, or for as many as are left: to tell the device costs as much for one.
+    fn has_room(&self) -> bool {
+        self.window.room() >= self.pace.batch.min(self.pace.window).min(self.waiting.len()).max(1)
     }
 
     /// Whether the device is to be read now: [`Self::look_begun`], then [`Self::seen`] or [`Self::look_failed`].
@@ -264,6 +270,12 @@ impl Handshakes {
     #[must_use]
     pub const fn chosen(&self) -> usize {
         self.peers.len()
+    }
+
+    /// How many have been started until now.
+    #[must_use]
+    pub fn started(&self) -> usize {
+        self.peers.len() - self.waiting.len()
     }
 
     /// How many of them talk.

@@ -101,12 +101,21 @@ fn no_more_are_under_way_than_the_window_holds() {
     let batches = (0..6).map(|_| handshakes.poll(at(0), NONE).len()).collect::<Vec<_>>();
     assert_eq!(batches, [16, 16, 16, 16, 0, 0]);
     assert_eq!(handshakes.poll_timeout(at(0)), Some(at(1)), "the counters are looked at again");
-    assert_eq!(handshakes.poll(at(10), counted(64, 3)).len(), 3, "topped up by answers");
-    assert_eq!(handshakes.poll(at(11), counted(67, 3)).len(), 0);
-    // 61 of the first left at 10 ms, the other three at 11 ms.
-    assert_eq!(handshakes.poll(at(159), counted(67, 3)).len(), 0);
-    let after = (0..4).map(|_| handshakes.poll(at(160), counted(67, 3)).len()).collect::<Vec<_>>();
-    assert_eq!(after, [16, 16, 16, 13]);
+    assert_eq!(handshakes.poll(at(10), counted(64, 15)).len(), 0, "the device is not told of each");
+    assert_eq!(handshakes.poll(at(11), counted(64, 16)).len(), 16, "topped up by answers");
+    assert_eq!(handshakes.poll(at(12), counted(80, 16)).len(), 0);
+    // 48 of the first left at 10 ms, the next ones at 12 ms.
+    assert_eq!(handshakes.poll(at(159), counted(80, 16)).len(), 0);
+    let after = (0..4).map(|_| handshakes.poll(at(160), counted(80, 16)).len()).collect::<Vec<_>>();
+    assert_eq!(after, [16, 16, 16, 0]);
+}
+
+#[test]
+fn the_last_ones_do_not_wait_for_a_whole_batch() {
+    let mut handshakes = begin((0..67).map(|n| talker(n, n.into())).collect());
+    (0..4).for_each(|_| drop(handshakes.poll(at(0), NONE)));
+    assert_eq!(handshakes.poll(at(10), counted(64, 2)).len(), 0);
+    assert_eq!(handshakes.poll(at(11), counted(64, 3)).len(), 3);
 }
 
 #[test]

@@ -43,8 +43,9 @@ impl Window {
         self.under_way.push_back(UnderWay { number: self.entered, entered: now, left: None });
     }
 
-    pub fn has_room(&self) -> bool {
-        self.under_way.len() < self.size
+    /// How many more may be under way.
+    pub fn room(&self) -> usize {
+        self.size.saturating_sub(self.under_way.len())
     }
 
     pub fn advance(&mut self, now: Timestamp, progress: Progress) {

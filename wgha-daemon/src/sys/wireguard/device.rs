@@ -125,6 +125,12 @@ impl Device {
         self.known.as_ref().is_some_and(|known| known.took > CHEAP)
     }
 
+    /// How long it took to read it last; nothing is known at first.
+    #[must_use]
+    pub fn reading_takes(&self) -> Duration {
+        self.known.as_ref().map_or(Duration::ZERO, |known| known.took)
+    }
+
     /// Its public key, if it has a private one.
     ///
     /// # Errors
