@@ -239,20 +239,23 @@ fn tcpdump_reads_it_as_bfd() {
         let answers = text.matches("State Up, Flags: [none], Diagnostic: No Diagnostic").count();
         let questions = text.matches("State Down, Flags: [Demand], Diagnostic: No Diagnostic").count();
         assert!(answers >= 10 && questions >= 10, "{text}");
-        assert_eq!(text.matches("BFDv1, Control").count(), text.matches("BFD Length: 24").count(), "{text}");
+        assert_eq!(
+            text.matches("BFDv1, length: 24").count(),
+            text.matches("BFD Length: 24").count(),
+            "{text}"
+        );
         assert!(!text.contains("[|bfd"), "{text}");
     }
 }
 
-/// What tcpdump says of the packets of S-BFD. Older ones know the ports of BFD only, so it is told one of those.
+/// What tcpdump says of the packets of S-BFD. Older ones know BFD by the port that it is sent to, and not those of
+/// S-BFD: so all are sent to the one of BFD.
 fn read_as_bfd(topology: &Topology, packets: &[Packet]) -> Option<String> {
     const BFD_PORT: u16 = 3784;
-    let ports = if topology.plan.is_ipv6() { 14 + 40 } else { 14 + 20 };
+    let to_port = 2 + if topology.plan.is_ipv6() { 14 + 40 } else { 14 + 20 };
     let mut packets: Vec<_> = packets.iter().filter(|p| p.frame().bfd().is_some()).cloned().collect();
-    for port in packets.iter_mut().flat_map(|p| p.bytes[ports..ports + 4].chunks_mut(2)) {
-        if port == SBFD_PORT.to_be_bytes() {
-            port.copy_from_slice(&BFD_PORT.to_be_bytes());
-        }
+    for packet in &mut packets {
+        packet.bytes[to_port..to_port + 2].copy_from_slice(&BFD_PORT.to_be_bytes());
     }
     let file = "/run/bfd.pcap";
     write_pcap(&topology.switch.path(file), &packets).unwrap();

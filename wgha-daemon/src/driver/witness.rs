@@ -206,3 +206,47 @@ fn ended(result: &Result<(), String>) -> String {
         Err(why) => why.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::ZERO + Duration::from_millis(ms)
+    }
+
+    fn active() -> Recording {
+        let recorder = Recorder::new(at(0), SystemTime::UNIX_EPOCH);
+        let mut recording = Recording::new(recorder, None);
+        recording.input(&Input::TimerFired, at(10));
+        let reason = Reason::ActiveDown { last: None };
+        recording.action(&Action::Report { role: State::Active, reason }, at(11));
+        recording
+    }
+
+    fn counted(recording: &Recording) -> Vec<(String, Option<u64>)> {
+        recording.events().into_iter().map(|e| (e.what, e.since_evidence_us)).skip(1).collect()
+    }
+
+    #[test]
+    fn only_the_first_answer_of_the_gateway_to_the_new_active_is_told() {
+        let mut recording = active();
+        for ms in [9, 13, 14] {
+            recording.input(&Input::GatewayAnswered(at(ms)), at(15));
+        }
+        assert_eq!(counted(&recording), [("gateway_answered".to_owned(), Some(3000))]);
+    }
+
+    #[test]
+    fn after_all_are_back_late_steps_are_counted_and_other_events_are_not() {
+        let mut recording = active();
+        recording.step(ALL_BACK, String::new(), at(20));
+        recording.input(&Input::VipReleased(Ok(())), at(30));
+        recording.step("first_transport_in", String::new(), at(40));
+        recording.input(&Input::VipReleased(Ok(())), at(50));
+        let counts: Vec<_> = counted(&recording).into_iter().map(|(_, since)| since).collect();
+        assert_eq!(counts, [Some(10_000), None, Some(30_000), None]);
+    }
+}

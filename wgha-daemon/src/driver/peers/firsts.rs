@@ -70,11 +70,11 @@ impl Firsts {
     pub fn look(&mut self) -> Vec<Heard> {
         let Some(mut watch) = self.watch else { return Vec::new() };
         let mut come = Vec::new();
-        for step in 0..STEPS.len() {
+        for (step, (what, _)) in STEPS.iter().enumerate() {
             let at = self.stamp(step);
             if watch.missing[step] && at > self.told[step] {
                 (watch.missing[step], self.told[step]) = (false, at);
-                come.push((at, STEPS[step].0));
+                come.push((at, *what));
             }
         }
         come.sort();

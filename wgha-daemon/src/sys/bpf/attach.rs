@@ -15,7 +15,10 @@ use aya::programs::{
 use nix::sys::statfs::{FsType, statfs};
 use wgha_common::IfIndex;
 
-use super::load::{BpfError, EGRESS, INGRESS, Programs};
+use super::{
+    detach::detach,
+    load::{BpfError, EGRESS, INGRESS, Programs},
+};
 use crate::config::Attach;
 
 /// What the names of our pins begin with: they name the network namespace too, as several may share one
@@ -114,7 +117,7 @@ impl Drop for Attachment {
         }
         for hold in &self.holds {
             if let Hold::Pinned(_, pin) = hold
-                && let Err(e) = remove(pin)
+                && let Err(e) = take_off(pin)
             {
                 tracing::warn!("still attached: {e}");
             }
@@ -132,7 +135,7 @@ pub fn remove_leftovers(bpffs: &Path, except: &[&Path]) -> Result<(), BpfError> 
     for pin in entries.filter_map(Result::ok).map(|e| e.path()) {
         let is_ours = pin.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&prefix));
         if is_ours && !except.contains(&pin.as_path()) {
-            remove(&pin)?;
+            take_off(&pin)?;
         }
     }
     Ok(())
@@ -142,6 +145,15 @@ pub fn remove_leftovers(bpffs: &Path, except: &[&Path]) -> Result<(), BpfError> 
 pub fn remove_clsact(interface: &str) {
     let _ = tc::qdisc_detach_program(interface, TcAttachType::Ingress, INGRESS);
     let _ = tc::qdisc_detach_program(interface, TcAttachType::Egress, EGRESS);
+}
+
+/// Detaches what is pinned there, and removes the pin.
+fn take_off(pin: &Path) -> Result<(), BpfError> {
+    if let Err(e) = detach(pin) {
+        // Its interface is gone, or the kernel does it by itself, later.
+        tracing::debug!(pin = %pin.display(), "detaching: {e}");
+    }
+    remove(pin)
 }
 
 fn remove(pin: &Path) -> Result<(), BpfError> {

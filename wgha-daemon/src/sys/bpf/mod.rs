@@ -1,6 +1,7 @@
 //! The kernel half, seen from userspace: loading it, attaching it, its maps and its ring.
 
 pub mod attach;
+mod detach;
 pub mod events;
 pub mod load;
 pub mod maps;
