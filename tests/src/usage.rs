@@ -54,15 +54,50 @@ impl Usage {
 }
 
 /// Bytes of memory that some processes take up; what they share with others counts in part (PSS).
-///
-/// # Errors
-/// That one of them has ended.
-pub fn memory(processes: &[u32]) -> Result<u64> {
-    let of = |process: &u32| {
-        let rollup = read(Path::new(&format!("/proc/{process}/smaps_rollup")))?;
-        Ok(field(&rollup, "Pss").context("no Pss")? * 1024)
-    };
-    processes.iter().map(of).sum()
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// Of programs and libraries.
+    pub files: u64,
+    /// Of the main thread's allocator.
+    pub heap: u64,
+    /// Of everything else: stacks, the other threads' allocators, what is shared with the kernel.
+    pub other: u64,
+}
+
+impl Memory {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// That one of them has ended.
+    pub fn of(processes: &[u32]) -> Result<Self> {
+        let mut memory = Self::default();
+        for process in processes {
+            memory.add(&read(Path::new(&format!("/proc/{process}/smaps")))?);
+        }
+        Ok(memory)
+    }
+
+    /// All of it.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.files + self.heap + self.other
+    }
+
+    /// A mapping is a line that ends in its name, and lines of figures after it.
+    fn add(&mut self, smaps: &str) {
+        let mut kind = &mut self.other;
+        for line in smaps.lines() {
+            if let Some(bytes) = field(line, "Pss") {
+                *kind += bytes * 1024;
+            } else if line.split_whitespace().next().is_some_and(|word| !word.ends_with(':')) {
+                kind = match line.split_whitespace().nth(5) {
+                    Some(name) if name.starts_with('/') => &mut self.files,
+                    Some("[heap]") => &mut self.heap,
+                    _ => &mut self.other,
+                };
+            }
+        }
+    }
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -93,6 +128,20 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(2));
         let since = Usage::of(&[std::process::id()]).unwrap().since(&before);
         assert!(since.waits >= 1, "{since:?}");
-        assert!(memory(&[std::process::id()]).unwrap() > 100_000);
+        let memory = Memory::of(&[std::process::id()]).unwrap();
+        assert!(memory.files > 100_000 && memory.other > 0, "{memory:?}");
+    }
+
+    #[test]
+    fn memory_is_split_by_mapping() {
+        let mut memory = Memory::default();
+        memory.add(
+            "55e0-55f0 r-xp 00001000 fe:00 7 /usr/bin/x\nRss: 8 kB\nPss: 4 kB\nPss_Dirty: 1 kB\n\
+             5600-5700 rw-p 00000000 00:00 0 [heap]\nPss: 8 kB\n\
+             7f00-7f10 rw-p 00000000 00:00 0\nPss: 16 kB\nVmFlags: rd wr\n\
+             7f20-7f30 rw-s 00000000 00:0e 9 anon_inode:bpf-map\nPss: 32 kB\n",
+        );
+        assert_eq!(memory, Memory { files: 4 << 10, heap: 8 << 10, other: 48 << 10 });
+        assert_eq!(memory.total(), 60 << 10);
     }
 }

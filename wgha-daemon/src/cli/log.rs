@@ -3,7 +3,7 @@ use std::{
     io::{self, IsTerminal},
 };
 
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     filter::{LevelFilter, ParseError, Targets},
     fmt,
@@ -14,6 +14,8 @@ use tracing_subscriber::{
 
 /// Which variable says what is logged.
 const VARIABLE: &str = "WGHA_LOG";
+/// So many lines wait for whoever reads the log. The room is taken at the start, and the default is 4 MiB of it.
+const LINES: usize = 1024;
 
 /// Logs to standard error: with colours on a terminal, without times in the journal, which has its own.
 ///
@@ -26,7 +28,7 @@ pub(super) fn init() -> WorkerGuard {
         Ok(filter) => (filter, None),
         Err(e) => (Targets::new().with_default(LevelFilter::INFO), Some(e)),
     };
-    let (writer, guard) = tracing_appender::non_blocking(io::stderr());
+    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(LINES).finish(io::stderr());
     let layer = fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
     let layer =
         if env::var_os("JOURNAL_STREAM").is_some() { layer.without_time().boxed() } else { layer.boxed() };

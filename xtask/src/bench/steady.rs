@@ -10,7 +10,7 @@ use wgha_tests::{
     clock::observe_for,
     contestant::{self, Contestant, WithWgha},
     interrupt, steal,
-    usage::{self, Usage},
+    usage::{Memory, Usage},
 };
 
 use super::{
@@ -32,7 +32,7 @@ struct Used {
     name: String,
     which: Which,
     usage: Usage,
-    memory: u64,
+    memory: Memory,
     processes: usize,
     stolen: u64,
 }
@@ -77,7 +77,7 @@ fn observe(contestant: &dyn Contestant) -> Result<[Used; 2]> {
     let stolen = steal::ticks() - stolen;
     let used = |which: Which, i: usize| {
         let name = contestant.name().to_owned();
-        let (usage, memory) = (after[i].since(&before[i]), usage::memory(&processes[i])?);
+        let (usage, memory) = (after[i].since(&before[i]), Memory::of(&processes[i])?);
         Ok::<_, anyhow::Error>(Used { name, which, usage, memory, processes: processes[i].len(), stolen })
     };
     Ok([used(A, 0)?, used(B, 1)?])
@@ -97,7 +97,7 @@ impl Used {
     }
 
     fn mebibytes(&self) -> f64 {
-        self.memory as f64 / f64::from(1 << 20)
+        mebibytes(self.memory.total())
     }
 
     fn role(&self) -> &'static str {
@@ -125,10 +125,17 @@ impl Used {
             "wakeups_per_second": self.wakeups_per_second(),
             "preemptions_per_second": self.preemptions_per_second(),
             "memory_mib": self.mebibytes(),
+            "files_mib": mebibytes(self.memory.files),
+            "heap_mib": mebibytes(self.memory.heap),
+            "other_mib": mebibytes(self.memory.other),
             "processes": self.processes,
             "steal_ticks": self.stolen,
         })
     }
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 fn report(contestants: &[Box<dyn Contestant>], all: &[Used]) -> Report {
@@ -142,6 +149,9 @@ fn report(contestants: &[Box<dyn Contestant>], all: &[Used]) -> Report {
         "max",
         "woken/s",
         "PSS MiB",
+        "files",
+        "heap",
+        "other",
         "µs of CPU per advert interval",
         "steal",
     ];
@@ -177,6 +187,9 @@ fn row(contestant: &dyn Contestant, which: Which, all: &[Used]) -> Option<Vec<St
         format!("{max:.2}"),
         format!("{:.0}", summary(Used::wakeups_per_second)?.median?),
         format!("{:.1}", summary(Used::mebibytes)?.median?),
+        format!("{:.1}", summary(|u| mebibytes(u.memory.files))?.median?),
+        format!("{:.1}", summary(|u| mebibytes(u.memory.heap))?.median?),
+        format!("{:.1}", summary(|u| mebibytes(u.memory.other))?.median?),
         format!("{per_advert:.0}"),
         of.iter().map(|u| u.stolen).sum::<u64>().to_string(),
     ])
