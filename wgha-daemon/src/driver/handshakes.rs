@@ -27,6 +27,8 @@ use crate::{
 const REFRESH: Duration = Duration::from_secs(4);
 /// This many times as long as a look takes is not looked: WireGuard starts no handshakes meanwhile.
 const LOOK_SHARE: u32 = 10;
+/// Between two batches; they are as long as telling the device of one takes, which may have waited for a look of others.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// After so many failures in a row WireGuard is left to itself.
 const FAILURES: u32 = 5;
 
@@ -201,6 +203,8 @@ where
         let at = clock::now();
         let done = self.with_device(|device| device.start_handshakes(starts));
         let Some(run) = &mut self.run else { return };
+        let now = clock::now();
+        run.handshakes.pause_until(now + now.since(at).min(LONGEST_PAUSE));
         let (handshakes, before) = (&run.handshakes, run.started);
         let (started, of, talkers) = (handshakes.started(), handshakes.chosen(), handshakes.talkers());
         run.started = started;

@@ -65,11 +65,11 @@ pub struct Pace {
     pub window: usize,
     /// How many are started at a time: with more, news of the first would come too late.
     pub batch: usize,
-    /// After how long without an answer a handshake is no longer counted as under way.
+    /// After how long without any answer a handshake is no longer counted as under way.
     pub patience: Duration,
     /// How long after each start a peer that has not come back is started again.
     pub retries: [Duration; 3],
-    /// Whose last packet is not older talks: it is answered within KEEPALIVE_TIMEOUT + REKEY_TIMEOUT, or is gone.
+    /// Whose last packet is younger talks: it is answered within KEEPALIVE_TIMEOUT + REKEY_TIMEOUT, or is gone.
     pub recent: Duration,
 }
 
@@ -118,6 +118,7 @@ pub struct Handshakes {
     missing: usize,
     looking: bool,
     no_look_before: Timestamp,
+    no_start_before: Timestamp,
     last_look: Option<Timestamp>,
     next_look: Option<Timestamp>,
     look_gap: Duration,
@@ -170,6 +171,7 @@ impl Handshakes {
             by_key,
             looking: false,
             no_look_before: Timestamp::ZERO,
+            no_start_before: Timestamp::ZERO,
             last_look: None,
             next_look: None,
             look_gap: LOOKS[0],
@@ -181,7 +183,7 @@ impl Handshakes {
     pub fn poll(&mut self, now: Timestamp, progress: Progress) -> Vec<Start> {
         self.window.advance(now, progress);
         let mut starts = Vec::new();
-        let room = if self.has_room() { self.pace.batch } else { 0 };
+        let room = if self.has_room() && now >= self.no_start_before { self.pace.batch } else { 0 };
         while starts.len() < room && self.window.room() > 0 {
             let Some(index) = self.next_retry(now).or_else(|| self.waiting.pop_front()) else { break };
             starts.extend(self.start(index, now));
@@ -198,11 +200,11 @@ impl Handshakes {
     pub fn poll_timeout(&self, now: Timestamp) -> Option<Timestamp> {
         let more = match (self.waiting.is_empty(), self.has_room()) {
             (true, _) => None,
-            (false, true) => Some(now),
+            (false, true) => Some(now.max(self.no_start_before)),
             (false, false) => Some(now + TICK),
         };
         let retry = self.retries.first().map(|(due, _)| *due).filter(|due| self.looked_for(*due));
-        let retry = retry.map(|due| if due > now { due } else { now + TICK });
+        let retry = retry.map(|due| if due > now { due } else { self.no_start_before.max(now + TICK) });
         let end = self.retries.is_empty().then_some(self.last_start + LAST_WAIT).filter(|end| *end > now);
         [more, retry, self.look_due(), end].into_iter().flatten().min()
     }
@@ -227,6 +229,11 @@ impl Handshakes {
     /// Reading is dear: not again before `at`.
     pub const fn rest_until(&mut self, at: Timestamp) {
         self.no_look_before = at;
+    }
+
+    /// Starting costs the device as much as taking the answers in does: it is given time for both.
+    pub const fn pause_until(&mut self, at: Timestamp) {
+        self.no_start_before = at;
     }
 
     /// The device is being read.
@@ -374,7 +381,7 @@ impl Handshakes {
 
 impl Peer {
     fn new(candidate: Candidate, pace: &Pace) -> Self {
-        let talks = candidate.idle.is_some_and(|idle| idle <= pace.recent);
+        let talks = candidate.idle.is_some_and(|idle| idle < pace.recent);
         Self { candidate, talks, starts: 0, due: None, rx_bytes: None, back: false }
     }
 }

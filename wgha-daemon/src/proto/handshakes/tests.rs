@@ -104,10 +104,32 @@ fn no_more_are_under_way_than_the_window_holds() {
     assert_eq!(handshakes.poll(at(10), counted(64, 15)).len(), 0, "the device is not told of each");
     assert_eq!(handshakes.poll(at(11), counted(64, 16)).len(), 16, "topped up by answers");
     assert_eq!(handshakes.poll(at(12), counted(80, 16)).len(), 0);
-    // 48 of the first left at 10 ms, the next ones at 12 ms.
-    assert_eq!(handshakes.poll(at(159), counted(80, 16)).len(), 0);
-    let after = (0..4).map(|_| handshakes.poll(at(160), counted(80, 16)).len()).collect::<Vec<_>>();
+    // 48 of the first left at 10 ms, the next ones at 12 ms, and the last answer came at 11 ms.
+    assert_eq!(handshakes.poll(at(160), counted(80, 16)).len(), 0);
+    let after = (0..4).map(|_| handshakes.poll(at(161), counted(80, 16)).len()).collect::<Vec<_>>();
     assert_eq!(after, [16, 16, 16, 0]);
+}
+
+#[test]
+fn late_answers_do_not_widen_the_window() {
+    let mut handshakes = begin((0..1000).map(|n| talker(n, n.into())).collect());
+    let mut started = (0..5).map(|_| handshakes.poll(at(0), NONE).len() as u64).sum::<u64>();
+    // A machine that is busy with something else: one answer in 5 ms.
+    for ms in 1..1000 {
+        let progress = counted(started, ms / 5);
+        started += handshakes.poll(at(ms), progress).len() as u64;
+        assert!(started - progress.responses <= 64, "{started} after {ms} ms");
+    }
+}
+
+#[test]
+fn a_device_that_is_slow_is_given_time() {
+    let mut handshakes = begin((0..100).map(|n| talker(n, n.into())).collect());
+    assert_eq!(handshakes.poll(at(0), NONE).len(), 16);
+    handshakes.pause_until(at(9));
+    assert_eq!(handshakes.poll(at(8), NONE).len(), 0);
+    assert_eq!(handshakes.poll_timeout(at(8)), Some(at(9)));
+    assert_eq!(handshakes.poll(at(9), NONE).len(), 16);
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub(super) struct Window {
     under_way: VecDeque<UnderWay>,
     entered: u64,
     progress: Progress,
+    last_answer: Timestamp,
 }
 
 #[derive(Debug)]
@@ -35,7 +36,14 @@ struct UnderWay {
 impl Window {
     pub const fn new(size: usize, patience: Duration) -> Self {
         let progress = Progress { initiations: 0, responses: 0 };
-        Self { size, patience, under_way: VecDeque::new(), entered: 0, progress }
+        Self {
+            size,
+            patience,
+            under_way: VecDeque::new(),
+            entered: 0,
+            progress,
+            last_answer: Timestamp::ZERO,
+        }
     }
 
     pub fn enter(&mut self, now: Timestamp) {
@@ -52,15 +60,20 @@ impl Window {
         let answered = progress.responses.saturating_sub(self.progress.responses);
         let answered = usize::try_from(answered).unwrap_or(usize::MAX).min(self.under_way.len());
         self.under_way.drain(..answered);
+        if answered > 0 {
+            self.last_answer = now;
+        }
         self.progress = progress;
         for one in &mut self.under_way {
             if one.number <= progress.initiations {
                 one.left.get_or_insert(now);
             }
         }
-        let patience = self.patience;
+        // As long as answers come, the others may only be late: with more under way they would be later still. Those
+        // that will never answer fill the window in the end, and then no answers come.
+        let (patience, last_answer) = (self.patience, self.last_answer);
         self.under_way.retain(|one| {
-            let waited = one.left.is_some_and(|left| now.since(left) >= patience);
+            let waited = one.left.is_some_and(|left| now.since(left.max(last_answer)) >= patience);
             !waited && now.since(one.entered) < NEVER_LEFT
         });
     }
