@@ -11,7 +11,7 @@ use wgha_tests::{
     contestant::{Contestant, Daemon},
     interrupt, steal,
     swarm::{Back, Counts, Swarm, servers, servers::Directory},
-    usage::{self, Usage},
+    usage::{Memory, Usage},
 };
 
 use super::{
@@ -162,7 +162,7 @@ fn cut_and_watch(
         everyone: swarm.all_back(),
         counts: swarm.counts().since(counts),
         usage: Usage::of(&b.processes())?.since(&used),
-        memory: usage::memory(&b.processes())?,
+        memory: Memory::of(&b.processes())?.total(),
         stolen: steal::ticks() - stolen,
     })
 }

@@ -16,7 +16,7 @@ use wgha_tests::{
     contestant::{self, Daemon},
     interrupt, monotonic_ns, steal,
     swarm::{Swarm, servers::Directory},
-    usage::{self, Usage},
+    usage::{Memory, Usage},
 };
 
 use super::{
@@ -95,7 +95,7 @@ fn measure_one(peers: u32) -> Result<(Vec<String>, Value)> {
     watch.look_for(GRACE)?;
     let (bytes, after) = (channel.bytes()? - before.0, usage(&running)?);
     let used = std::array::from_fn(|at| after[at].since(&before.1[at]));
-    let memory = [usage::memory(&running[0].processes())?, usage::memory(&running[1].processes())?];
+    let memory = [Memory::of(&running[0].processes())?.total(), Memory::of(&running[1].processes())?.total()];
     let lag = Lag { peers, bytes, used, memory, stolen: steal::ticks() - before.2, watch };
     Ok((lag.to_row(), lag.to_json()))
 }
