@@ -104,8 +104,22 @@ mod tests {
     }
 
     #[test]
+    fn only_what_debuggers_read_is_left_out() {
+        let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let stripped = without_debug(&program).unwrap();
+        let size = |object: &[u8], name| {
+            sections(object).unwrap().iter().find(|section| section.name == name).map(|section| section.size)
+        };
+        assert!(size(&program, ".debug_info").is_some());
+        assert_eq!(size(&stripped, ".debug_info"), None);
+        assert_eq!(size(&stripped, ".text"), size(&program, ".text"));
+        assert!(stripped.len() < program.len());
+    }
+
+    #[test]
     fn what_is_no_object_has_none() {
         assert_eq!(sections(b"#!/bin/sh"), None);
         assert_eq!(sections(b"\x7fELF\x02\x01 cut short"), None);
+        assert_eq!(without_debug(b"\x7fELF\x02\x01 cut short"), None);
     }
 }
