@@ -60,7 +60,7 @@ pub const SOURCE_WAYS: usize = 4;
 /// An event of one kind from one flood wakes the daemon once in this time; the others are counted.
 pub const RING_PAUSE_NANOS: u64 = 100_000_000;
 /// The same for what a take-over waits for: new sources, and neighbours that answer.
-pub const SHORT_RING_PAUSE_NANOS: u64 = 1_000_000;
+pub const SHORT_RING_PAUSE_NANOS: u64 = 10_000_000;
 
 macro_rules! plain_old_data {
     ($($record:ty = $size:literal),+ $(,)?) => {$(

@@ -21,7 +21,6 @@ const LINES: usize = 1024;
 ///
 /// A thread of its own writes it: whoever reads it may be slow, and the thread that decides must not wait for them. What
 /// does not fit is lost. It is written as long as the guard lives.
-#[must_use]
 pub(super) fn init() -> WorkerGuard {
     let asked = env::var(VARIABLE).unwrap_or_default();
     let (filter, wrong) = match targets(&asked) {

@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
+use wgha_common::abi::MAX_PEERS;
+
 use super::{
     Attach, Config, DEFAULT_ADVERT_INTERVAL, Detect, Paths, Uplink, Vrrp,
     document::{Document, Located, Names},
@@ -129,6 +131,12 @@ fn conflict(this: &Located<IpAddr>, before: &[Located<IpAddr>], vrrp: Option<&Vr
     let vrrp = vrrp?;
     if vrrp.virtual_addresses.iter().any(|vip| vip.address == this.value) {
         return Some("a virtual address, which moves; use the other server's own address".to_owned());
+    }
+    if matches!(this.value, IpAddr::V6(address) if address.is_unicast_link_local()) {
+        return Some("link-local; use the other server's global address on this segment".to_owned());
+    }
+    if before.len() >= MAX_PEERS as usize {
+        return Some(format!("one too many; wgha probes up to {MAX_PEERS} other servers"));
     }
     let (family, wanted) = (family_of(&this.value), vrrp.family);
     (family != wanted).then(|| {

@@ -216,7 +216,7 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
                 None
             }
             Action::Report { role, .. } => {
-                self.tell(|told, _| told.serving = role == State::Active);
+                self.tell(|told, now| told.serving = (role == State::Active).then_some(now));
                 None
             }
             Action::Finish => {

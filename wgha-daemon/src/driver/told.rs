@@ -8,8 +8,8 @@ use wgha_common::{IfIndex, Timestamp};
 /// nothing piles up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Told {
-    /// This node is Active.
-    pub serving: bool,
+    /// Since when this node is Active; `None`: it is not.
+    pub serving: Option<Timestamp>,
     /// Where its adverts come from.
     pub source: Option<IpAddr>,
     /// The uplink.
@@ -20,4 +20,12 @@ pub struct Told {
     pub tunnels: u64,
     /// Handshakes are to be started, since this take-over; `None`: no more.
     pub handshakes: Option<Timestamp>,
+}
+
+impl Told {
+    /// This node is Active.
+    #[must_use]
+    pub const fn is_serving(&self) -> bool {
+        self.serving.is_some()
+    }
 }

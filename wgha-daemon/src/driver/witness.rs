@@ -28,6 +28,8 @@ pub struct Recording {
     failover: Option<Timestamp>,
     /// Everybody was back after it.
     back: bool,
+    /// The tunnel's raising has ended after it.
+    raised: bool,
     /// This node is Active since then, and the gateway has not answered yet.
     gateway_since: Option<Timestamp>,
 }
@@ -43,6 +45,7 @@ impl Recording {
             evidence: Timestamp::ZERO,
             failover: None,
             back: false,
+            raised: false,
             gateway_since: None,
         }
     }
@@ -68,15 +71,20 @@ impl Recording {
         self.recorder.record(Kind::Input, "malformed", detail, Timestamp::from_nanos(event.at));
     }
 
-    /// A step of a failover that the main thread has seen. What follows `all_back` has other causes, but for the
-    /// steps that are told later.
+    /// A step of a failover that the main thread has seen. What follows `all_back` and the raised tunnel has other
+    /// causes, but for the steps that are told later.
     pub fn step(&mut self, what: &str, detail: String, at: Timestamp) {
         if let Some(evidence) = self.failover {
             self.recorder.evidence(evidence);
         }
         self.recorder.record(Kind::Effect, what, detail, at);
         self.back |= what == ALL_BACK;
-        if self.back {
+        self.settle();
+    }
+
+    /// Clients may be back before the link is said to be up: a program does not wait for it.
+    fn settle(&mut self) {
+        if self.back && self.raised {
             self.recorder.settled();
         }
     }
@@ -98,7 +106,8 @@ impl Recording {
             };
             let evidence = silent_since.unwrap_or(self.evidence);
             self.recorder.evidence(evidence);
-            (self.failover, self.back) = (Some(evidence), false);
+            self.failover = Some(evidence);
+            (self.back, self.raised) = (false, false);
         }
         if !matches!(state, State::Active | State::Claiming) {
             self.recorder.settled();
@@ -132,6 +141,10 @@ impl Witness for Recording {
         let Some((kind, what, detail)) = told(input) else { return };
         debug!("{what}: {detail}");
         self.recorder.record(kind, what, detail, at);
+        if matches!(input, Input::TunnelRaised(_)) {
+            self.raised = true;
+            self.settle();
+        }
     }
 
     fn action(&mut self, action: &Action, now: Timestamp) {
@@ -243,10 +256,11 @@ mod tests {
     fn after_all_are_back_late_steps_are_counted_and_other_events_are_not() {
         let mut recording = active();
         recording.step(ALL_BACK, String::new(), at(20));
+        recording.input(&Input::TunnelRaised(Ok(())), at(25));
         recording.input(&Input::VipReleased(Ok(())), at(30));
         recording.step("first_transport_in", String::new(), at(40));
         recording.input(&Input::VipReleased(Ok(())), at(50));
         let counts: Vec<_> = counted(&recording).into_iter().map(|(_, since)| since).collect();
-        assert_eq!(counts, [Some(10_000), None, Some(30_000), None]);
+        assert_eq!(counts, [Some(10_000), Some(15_000), None, Some(30_000), None]);
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Group {
     pub(super) announced: Timestamp,
     /// When handshakes were started last.
     pub(super) greeted: Timestamp,
+    /// How often others have provoked that since the take-over.
+    pub(super) greetings: u32,
     pub(super) gateway: Gateway,
 }
 

@@ -25,8 +25,10 @@ const ANNOUNCE_PAUSES: [Duration; 5] = [
     Duration::from_secs(10),
 ];
 
-/// Handshakes that others provoke are at least this far from the ones before.
+/// Handshakes that others provoke are at least this far from the ones before, and twice as far each time.
 const GREETING_PAUSE: Duration = Duration::from_secs(1);
+/// It is doubled so many times at most: 17 minutes.
+const GREETING_DOUBLINGS: u32 = 10;
 
 /// How long whoever sets the tunnel up may take for its addresses and routes.
 const STRAY_PATIENCE: Duration = Duration::from_secs(5);
@@ -115,6 +117,7 @@ impl Machine {
         self.await_gateway(now);
         if !self.group.tunnel.is_wanted() {
             self.raise_tunnel();
+            self.group.greetings = 0;
             self.start_handshakes(now);
         }
     }
@@ -124,9 +127,12 @@ impl Machine {
         self.push(Action::StartHandshakes);
     }
 
-    /// Somebody else has served: clients may have sessions with it, and nobody would tell them that it has ended.
+    /// Somebody else has served: clients may have sessions with it, and nobody would tell them that it has ended. One that
+    /// goes on to claim the role, and serves nobody, must not cost them theirs again and again.
     pub(super) fn greet_again(&mut self, now: Timestamp) {
-        if self.holds_vip() && now >= self.group.greeted + GREETING_PAUSE {
+        let pause = GREETING_PAUSE * 2_u32.pow(self.group.greetings.min(GREETING_DOUBLINGS));
+        if self.holds_vip() && now >= self.group.greeted + pause {
+            self.group.greetings += 1;
             self.start_handshakes(now);
         }
     }

@@ -20,6 +20,8 @@ impl PacketSocket {
     /// EPERM without CAP_NET_RAW.
     pub fn open() -> io::Result<Self> {
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
+        // The thread that decides does not wait for a card that does not send.
+        socket.set_nonblocking(true)?;
         // TC_PRIO_CONTROL: adverts do not queue behind bulk traffic.
         socket.set_priority(CONTROL)?;
         Ok(Self(socket))
@@ -28,7 +30,7 @@ impl PacketSocket {
     /// Sends one whole Ethernet frame.
     ///
     /// # Errors
-    /// ENXIO when the interface is gone, ENETDOWN when it is down, ENOBUFS when its queue is full.
+    /// ENXIO when the interface is gone, ENETDOWN when it is down, ENOBUFS or EAGAIN when its queue is full.
     pub fn send(&self, link: IfIndex, frame: &[u8]) -> io::Result<()> {
         self.0.send_to(frame, &address(link, frame)?).map(|_| ())
     }

@@ -12,6 +12,9 @@ use wgha_common::{Family, IfIndex};
 
 use super::netlink::NetlinkError;
 
+/// Each is asked with each announcement.
+const MAX_GATEWAYS: usize = 8;
+
 /// The gateways of this family behind an interface: the next hops of its routes.
 ///
 /// # Errors
@@ -22,6 +25,7 @@ pub async fn gateways(handle: &Handle, index: IfIndex, family: Family) -> Result
         Family::V4 => AddressFamily::Inet,
         Family::V6 => AddressFamily::Inet6,
     };
+    query.attributes.push(RouteAttribute::Oif(index.0));
     let routes: Vec<_> = handle
         .route()
         .get(query)
@@ -32,6 +36,7 @@ pub async fn gateways(handle: &Handle, index: IfIndex, family: Family) -> Result
     let mut gateways: Vec<_> = routes.iter().filter_map(|route| gateway(route, index)).collect();
     gateways.sort_unstable();
     gateways.dedup();
+    gateways.truncate(MAX_GATEWAYS);
     Ok(gateways)
 }
 

@@ -200,15 +200,16 @@ impl Peers {
     async fn told_anew(&mut self) {
         let told = *self.told.borrow_and_update();
         let before = std::mem::replace(&mut self.before, told);
-        if told.serving && !before.serving {
+        // It may have stepped down and taken over again since we have looked.
+        let again = told.serving != before.serving;
+        if again && told.is_serving() {
             self.handshakes.prepare();
         }
         if told.handshakes != before.handshakes {
             let Device { peers, implementation, .. } = &self.device;
             // Ordered again while it serves: the link has been up all the time, and sessions may stand.
-            let link_up_is_to_come =
-                *implementation == Some(Implementation::Kernel) && before.handshakes.is_none();
-            let silent = clock::now().since(self.silent_since);
+            let link_up_is_to_come = *implementation == Some(Implementation::Kernel) && again;
+            let silent = if again { clock::now().since(self.silent_since) } else { Duration::ZERO };
             let past = Past { link_up_is_to_come, silent, wall: wall() };
             self.handshakes.order(told.handshakes, peers, &past, &self.replica);
         }
@@ -218,10 +219,13 @@ impl Peers {
         if told.tunnels != before.tunnels {
             self.reads.hurry();
         }
-        if told.serving != before.serving {
-            self.served(told.serving);
+        if again && before.is_serving() {
+            self.served(false);
         }
-        if (told.serving, told.source) != (before.serving, before.source) {
+        if again && told.is_serving() {
+            self.served(true);
+        }
+        if again || told.source != before.source {
             self.introduce();
         }
     }
@@ -234,13 +238,20 @@ impl Peers {
         } else {
             self.silent_since = clock::now();
             self.channel.forget_records();
+            // What was told before we served is older than what we have seen; what was told since was not listened to.
+            self.replica.forget();
+            self.ask_again();
         }
+    }
+
+    fn ask_again(&self) {
+        (0..=u8::MAX).map(PeerId).zip(&self.report.peers).for_each(|(id, _)| self.channel.ask_again(id));
     }
 
     fn introduce(&self) {
         let Some(source) = self.before.source else { return };
         let Ourselves { priority, discriminator, lease, required_min_rx, vrrp } = self.ourselves;
-        let serving = self.before.serving;
+        let serving = self.before.is_serving();
         let introduction = Introduction { source, priority, serving, discriminator, lease, required_min_rx };
         let wireguard = self.device.fingerprint.unwrap_or_default();
         self.channel.introduce(introduction, Fingerprints { vrrp, wireguard });
@@ -274,13 +285,13 @@ impl Peers {
             !same
         });
         if self.replica.set_known(peers.iter().map(|peer| peer.key)) {
-            (0..=u8::MAX).map(PeerId).zip(&self.report.peers).for_each(|(id, _)| self.channel.ask_again(id));
+            self.ask_again();
         }
         let changed = self.device.fingerprint.replace(fingerprint) != Some(fingerprint);
         if changed {
             self.introduce();
         }
-        if self.before.serving {
+        if self.before.is_serving() {
             let changes = self.publisher.read(&peers, now, wall());
             self.channel.publish(changes.records);
             self.channel.withdraw(&changes.gone);
@@ -291,7 +302,7 @@ impl Peers {
 
     /// A Backup's device has the endpoints that the Active has told.
     fn apply(&mut self) {
-        if self.before.serving || !self.work.is_idle() {
+        if self.before.is_serving() || !self.work.is_idle() {
             return;
         }
         let Some(link) = self.before.link else { return };
@@ -307,8 +318,8 @@ impl Peers {
         match what {
             What::Introduced(introduction, _) => self.introduced(peer, introduction).await,
             What::Records(records) => {
-                // One that has begun to serve knows better than whoever served before.
-                if !self.before.serving {
+                // One that serves knows better than whoever served before.
+                if !self.before.is_serving() && self.report.says_it_serves(peer) {
                     self.replica.take(records);
                     self.apply();
                 }
@@ -335,11 +346,12 @@ impl Peers {
 
     async fn tell_report(&mut self) {
         self.report.records = self.replica.len();
+        self.report.stranger = self.channel.stats().last_stranger;
         self.report.own = Fingerprints {
             vrrp: self.ourselves.vrrp,
             wireguard: self.device.fingerprint.unwrap_or_default(),
         };
-        self.report.serving = self.before.serving;
+        self.report.serving = self.before.is_serving();
         // Full: the next one says it, too.
         let _ = self.heard.try_send(Heard::Report(Box::new(self.report.clone())));
     }

@@ -16,6 +16,8 @@ const AUDIT: Duration = Duration::from_secs(5);
 /// While clients move all the time, this many times as long as a reading takes lies between two: with 10,000 peers one
 /// takes 40 ms, and more where others compute.
 const SHARE: u32 = 5;
+/// However small the device is: anybody can make the kernel half ring.
+const LEAST: Duration = Duration::from_millis(5);
 /// The same of audits. Who talks is told within 15 s: an audit must not be much rarer than that, however slow.
 const AUDIT_SHARE: u32 = 20;
 /// The same before the first reading of one that begins to serve: WireGuard starts no handshake while it is read.
@@ -62,7 +64,7 @@ impl Reads {
     pub fn done(&mut self, begun: Timestamp, now: Timestamp) {
         let took = now.since(begun);
         self.took = took;
-        self.earliest = now + took * SHARE;
+        self.earliest = now + (took * SHARE).max(LEAST);
         self.audit = now + AUDIT.max(took * AUDIT_SHARE);
         self.rung = self.rung.and_then(|(at, step)| {
             let next = (step..AFTER_RING.len()).find(|step| at + AFTER_RING[*step] > begun);

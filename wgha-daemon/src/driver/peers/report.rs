@@ -26,6 +26,8 @@ pub struct Report {
     pub own: Fingerprints,
     /// We are Active.
     pub serving: bool,
+    /// Who has connected last without being configured.
+    pub stranger: Option<IpAddr>,
 }
 
 /// One other server.
@@ -61,7 +63,11 @@ impl Report {
     /// What somebody should look at, a sentence each.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
-        self.peers.iter().flat_map(|peer| self.problems_with(peer)).collect()
+        let lonely = self.peers.iter().any(|peer| peer.connected.is_err());
+        let stranger = self.stranger.filter(|_| lonely).map(|stranger| {
+            format!("{stranger} has connected, which is no [[peer]]: if it is one of the servers, configure this address of it")
+        });
+        self.peers.iter().flat_map(|peer| self.problems_with(peer)).chain(stranger).collect()
     }
 
     fn problems_with(&self, peer: &Peer) -> Vec<String> {
@@ -94,6 +100,12 @@ impl Report {
             let ms = ahead as f64 / 1e6;
             format!("our clock is {ms:.0} ms behind that of {}: clients would refuse our handshakes; is NTP running?", peer.address)
         })
+    }
+
+    /// Whether this peer is Active, as it has last said.
+    pub(super) fn says_it_serves(&self, peer: PeerId) -> bool {
+        let peer = self.peers.get(usize::from(peer.0));
+        peer.and_then(|peer| peer.introduction).is_some_and(|introduction| introduction.serving)
     }
 
     pub(super) fn address(&self, peer: PeerId) -> String {

@@ -25,9 +25,9 @@ pub(super) struct Work {
 
 enum Place {
     /// Here; not open yet, or not any more, if it is `None`.
-    Here(Option<Device>),
+    Here(Option<Box<Device>>),
     /// With a thread that works on it.
-    There(JoinHandle<(Option<Device>, Done)>),
+    There(JoinHandle<(Option<Box<Device>>, Done)>),
 }
 
 /// Something to do.
@@ -85,9 +85,9 @@ impl Work {
 }
 
 /// A device that has failed is opened anew: it may be another one of the same name by now.
-fn carry_out(device: Option<Device>, name: &str, job: Job) -> (Option<Device>, Done) {
+fn carry_out(device: Option<Box<Device>>, name: &str, job: Job) -> (Option<Box<Device>>, Done) {
     let begun = clock::now();
-    let opened = device.map_or_else(|| Device::open(name), Ok);
+    let opened = device.map_or_else(|| Device::open(name).map(Box::new), Ok);
     match opened.and_then(|mut device| Ok((work(&mut device, job)?, device))) {
         Ok((outcome, device)) => (Some(device), Done { begun, result: Ok(outcome) }),
         Err(e) => (None, Done { begun, result: Err(e) }),

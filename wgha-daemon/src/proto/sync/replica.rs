@@ -1,5 +1,4 @@
 use std::{
-    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr, SocketAddrV6},
 };
@@ -46,6 +45,11 @@ impl Replica {
         ask
     }
 
+    /// Whoever told this no longer knows better than our own device.
+    pub fn forget(&mut self) {
+        self.records.clear();
+    }
+
     /// Takes records that were received; the latest of each peer counts.
     pub fn take(&mut self, records: impl IntoIterator<Item = Record>) -> Taken {
         let mut taken = Taken::default();
@@ -71,14 +75,6 @@ impl Replica {
             (differs && is_usable(endpoint)).then(|| (peer.key, on_uplink(endpoint, uplink)))
         };
         device.iter().filter_map(told).collect()
-    }
-
-    /// All records, those of the peers that talked last first: the order in which to greet them.
-    #[must_use]
-    pub fn by_recency(&self) -> Vec<Record> {
-        let mut records: Vec<Record> = self.records.values().copied().collect();
-        records.sort_by_key(|record| (record.recency, Reverse(record.last_handshake)));
-        records
     }
 
     /// The record of one peer.
@@ -129,7 +125,6 @@ fn on_uplink(endpoint: SocketAddr, uplink: IfIndex) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::{super::Recency, *};
 
@@ -210,23 +205,5 @@ mod tests {
         replica.take([record(1, "[fe80::1]:1")]);
         let set = replica.endpoints_to_set(&device(&[(1, None)]), UPLINK);
         assert_eq!(set, [(PeerKey([1; 32]), SocketAddrV6::new("fe80::1".parse().unwrap(), 1, 0, 3).into())]);
-    }
-
-    #[test]
-    fn who_talked_last_is_first() {
-        let mut replica = replica(&[1, 2, 3, 4]);
-        let told = |n: u8, recency, handshake: u64| Record {
-            recency,
-            last_handshake: Some(Duration::from_secs(handshake)),
-            ..record(n, "192.0.2.1:1")
-        };
-        replica.take([
-            told(1, Recency::LONG_AGO, 9),
-            told(2, Recency(60), 1),
-            told(3, Recency(60), 2),
-            told(4, Recency::NOW, 1),
-        ]);
-        let order: Vec<u8> = replica.by_recency().iter().map(|r| r.key.0[0]).collect();
-        assert_eq!(order, [4, 3, 2, 1]);
     }
 }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use wireguard_control::{InterfaceName, Key};
+use wireguard_control::InterfaceName;
 
 use super::{
     Implementation, WireguardError,
@@ -35,7 +35,6 @@ pub struct Device {
     name: String,
     backend: Backend,
     known: Option<Known>,
-    identity: Option<([u8; 32], PeerKey)>,
 }
 
 enum Backend {
@@ -76,7 +75,7 @@ impl Device {
                 })
             })
         })?;
-        Ok(Self { name: name.to_owned(), backend, known: None, identity: None })
+        Ok(Self { name: name.to_owned(), backend, known: None })
     }
 
     /// The device behind a UAPI socket, wherever it is.
@@ -88,7 +87,7 @@ impl Device {
         let backend = uapi::Connection::open(socket.to_owned())
             .map_err(|e| failed(&name, "connecting", e))
             .map(Backend::Userspace)?;
-        Ok(Self { name, backend, known: None, identity: None })
+        Ok(Self { name, backend, known: None })
     }
 
     /// Who runs it.
@@ -131,19 +130,6 @@ impl Device {
         self.known.as_ref().map_or(Duration::ZERO, |known| known.took)
     }
 
-    /// Its public key, if it has a private one.
-    ///
-    /// # Errors
-    /// [`WireguardError`].
-    pub fn public_key(&mut self) -> Result<Option<PeerKey>, WireguardError> {
-        let Some(private) = self.known()?.private_key else { return Ok(None) };
-        // Computed once: it is the dearest part of all that is read.
-        let known = self.identity.filter(|(from, _)| *from == private).map(|(_, public)| public);
-        let public = known.unwrap_or_else(|| PeerKey(Key(private).get_public().0));
-        self.identity = Some((private, public));
-        Ok(Some(public))
-    }
-
     /// What `derive` makes of its private key, if it has one: the key itself is not handed out (invariant I12).
     ///
     /// # Errors
@@ -183,7 +169,7 @@ impl Device {
     /// was possible at all.
     pub fn start_handshakes(&mut self, starts: &[Start]) -> Result<(), WireguardError> {
         let fresh = self.known.as_ref().is_some_and(|known| known.at.elapsed() < FRESH);
-        if !fresh && starts.iter().any(|start| start.how == How::Anew) {
+        if self.known.is_none() || (!fresh && starts.iter().any(|start| start.how == How::Anew)) {
             self.look()?;
         }
         let Self { known, backend, .. } = self;

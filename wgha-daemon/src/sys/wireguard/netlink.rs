@@ -54,6 +54,8 @@ impl Connection {
     pub fn open(name: InterfaceName) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_GENERIC)?;
         SockRef::from(&socket).set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        // A refusal does not repeat what was asked for, which may be larger than an answer.
+        socket.set_cap_ack(true)?;
         socket.bind_auto()?;
         socket.connect(&NetlinkAddress::new(0, 0))?;
         let family = resolve(&socket)?;
