@@ -76,8 +76,9 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
     tokio::spawn(observe::watch_uplink(connect()?, uplink, family, looks.subscribe(), ends.found.clone()));
     tokio::spawn(observe::watch_tunnel(connect()?, tunnel, looks.subscribe(), ends.found));
     let serving = tokio::spawn(server.serve(ends.asking, ends.followers));
+    memory::give_back();
     if node.conduct.not_locked.is_none()
-        && let Err(e) = memory::settle()
+        && let Err(e) = memory::lock()
     {
         tracing::warn!("the thread that decides cannot be kept in memory: {e}");
     }

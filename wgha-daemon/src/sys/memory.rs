@@ -19,20 +19,22 @@ pub fn be_frugal() {
     }
 }
 
-/// Gives back what loading the kernel half has left behind (30 MiB: aya reads the types of the whole kernel), and keeps
-/// in memory what is used now and what is touched from now on. What never is costs nothing (MCL_ONFAULT).
-///
-/// In this order: what is locked cannot be given back.
-///
-/// # Errors
-/// EPERM without CAP_IPC_LOCK.
-pub fn settle() -> io::Result<()> {
+/// Gives back what loading the kernel half has left behind (30 MiB: aya reads the types of the whole kernel). To be
+/// called before [`lock`]: what is locked cannot be given back.
+pub fn give_back() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "nobody wraps glibc's malloc_trim")]
     // SAFETY: it may be called at any time, by any thread.
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// Keeps in memory what is used now and what is touched from now on. What never is costs nothing (MCL_ONFAULT).
+///
+/// # Errors
+/// EPERM without CAP_IPC_LOCK.
+pub fn lock() -> io::Result<()> {
     may_lock()?;
     let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
     Ok(mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault)?)
