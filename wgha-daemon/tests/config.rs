@@ -94,7 +94,7 @@ fn the_shipped_example_is_the_seed_with_the_bpffs_of_the_unit() {
     let example = packaging.join("wgha.toml");
     let config = Config::load(&example).unwrap();
     let paths = Paths { bpffs: "/run/wgha/bpf/wgha".into(), ..seed().paths };
-    assert_eq!(config, Config { file: example, paths, ..seed() });
+    assert_eq!(config, Config { file: example, paths, detect: None, ..seed() });
     let mount = fs::read_to_string(packaging.join("run-wgha-bpf.mount")).unwrap();
     let mounted = mount.lines().find_map(|line| line.strip_prefix("Where=")).unwrap();
     assert_eq!(config.paths.bpffs.parent(), Some(Path::new(mounted)));
@@ -114,7 +114,7 @@ fn what_is_not_written_has_its_default() {
         wireguard.interface = "wg1"
         vrrp = { id = 52, priority = 100, virtual_addresses = ["2001:db8:1::2/64"] }
     "#;
-    assert_eq!(parse(least).unwrap(), Config { peers: vec![], ..seed() });
+    assert_eq!(parse(least).unwrap(), Config { peers: vec![], detect: None, ..seed() });
 }
 
 #[test]

@@ -199,7 +199,7 @@ mod tests {
         for kind in EventKind::ALL {
             let pause = match kind {
                 EventKind::Rival | EventKind::Malformed => 100_000_000,
-                EventKind::NewSource | EventKind::NeighbourAnswered => 1_000_000,
+                EventKind::NewSource | EventKind::NeighbourAnswered => 10_000_000,
                 _ => 0,
             };
             assert_eq!(may_ring(kind, &last, 1000 + pause.max(1) - 1), pause == 0, "{}", kind.name());

@@ -83,6 +83,8 @@ impl Compiler {
                 command
             }
         };
+        // Optimised as one piece, as the daemon is, functions that are kept apart for the stack's sake (512 bytes) grow together.
+        command.env("CARGO_PROFILE_RELEASE_LTO", "false").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
         command.env("PATH", run::path_with_cargo());
         command
     }

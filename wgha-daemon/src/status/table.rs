@@ -141,9 +141,9 @@ fn detection(s: &Snapshot) -> Vec<String> {
     let d = &s.detection;
     let mut lines = match (d.peer, d.probes, d.interval_ms) {
         (Some(peer), Some(probes), Some(interval)) if d.by == "probes" => {
-            let answer = d.rtt_us.map_or("none is answered yet".into(), |us| {
-                format!("the last answer took {}", millis(us / 1e3))
-            });
+            let answer = d
+                .rtt_us
+                .map_or("none is answered yet".into(), |us| format!("the last answer took {us:.0} us"));
             vec![format!("by {probes} unanswered probes of {peer}, one every {}; {answer}", millis(interval))]
         }
         _ => {
