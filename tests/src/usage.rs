@@ -123,11 +123,15 @@ mod tests {
     }
 
     #[test]
-    fn this_process_uses_something() {
-        let before = Usage::of(&[std::process::id()]).unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(2));
-        let since = Usage::of(&[std::process::id()]).unwrap().since(&before);
-        assert!(since.waits >= 1, "{since:?}");
+    fn processes_use_something() {
+        // Not this one: its other tests' threads end meanwhile, and take their counts with them.
+        let mut sleeper = std::process::Command::new("sleep").arg("5").spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        let usage = Usage::of(&[sleeper.id()]);
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        let usage = usage.unwrap();
+        assert!(usage.waits >= 1 && usage.cpu_ns > 0, "{usage:?}");
         let memory = Memory::of(&[std::process::id()]).unwrap();
         assert!(memory.files > 100_000 && memory.other > 0, "{memory:?}");
     }
