@@ -1,4 +1,4 @@
-//! A userspace implementation: text over a Unix socket (https://www.wireguard.com/xplatform/).
+//! A userspace implementation: text over a Unix socket (<https://www.wireguard.com/xplatform/>).
 //!
 //! The connection is kept: wireguard-go answers any number of requests on one. An implementation that closes it after
 //! each answer gets a new one for the next.
