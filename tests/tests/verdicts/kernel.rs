@@ -15,24 +15,7 @@ use wgha_common::{
     },
     wire::wireguard::MessageType,
 };
-
-/// Which program a packet goes through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hook {
-    Xdp,
-    Ingress,
-    Egress,
-}
-
-impl Hook {
-    pub const fn program(self) -> &'static str {
-        match self {
-            Self::Xdp => "wgha_xdp",
-            Self::Ingress => "wgha_ingress",
-            Self::Egress => "wgha_egress",
-        }
-    }
-}
+pub use wgha_tests::cost::Hook;
 
 /// What became of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,16 +26,16 @@ pub enum Then {
     Returns,
 }
 
-impl Hook {
-    fn then(self, action: u32) -> Option<Then> {
-        let (passes, drops, returns) = match self {
-            Self::Xdp => (2, 1, 3),
-            Self::Ingress | Self::Egress => (u32::MAX, 2, 7),
+impl Then {
+    fn of(hook: Hook, action: u32) -> Option<Self> {
+        let (passes, drops, returns) = match hook {
+            Hook::Xdp => (2, 1, 3),
+            Hook::Ingress | Hook::Egress => (u32::MAX, 2, 7),
         };
         match action {
-            a if a == passes => Some(Then::Passes),
-            a if a == drops => Some(Then::Drops),
-            a if a == returns => Some(Then::Returns),
+            a if a == passes => Some(Self::Passes),
+            a if a == drops => Some(Self::Drops),
+            a if a == returns => Some(Self::Returns),
             _ => None,
         }
     }
@@ -293,7 +276,7 @@ impl Kernel {
         };
         let result = result.unwrap_or_else(|e| panic!("{hook:?}: {e:?}"));
         out.truncate(result.data_size_out as usize);
-        let then = hook.then(result.return_value);
+        let then = Then::of(hook, result.return_value);
         let then = then.unwrap_or_else(|| panic!("{hook:?} returned {}", result.return_value));
         Ran { then, out, nanos_each: result.duration.as_nanos() }
     }
