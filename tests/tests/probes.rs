@@ -167,7 +167,7 @@ fn a_way_for_probes_that_breaks_costs_one_failover_and_no_more() {
     assert_eq!(roles(&pair.b, mended), [""; 0]);
 }
 
-/// B learns it before A begins to take anything down, and waits for none of it.
+/// B is told, and waits for nothing.
 #[test]
 fn a_planned_stop_is_taken_over_at_once() {
     if !may_run() {
