@@ -4,7 +4,6 @@
 use std::{collections::BTreeMap, fs};
 
 use aya::programs::links::{FdLink, PinnedLink};
-use serde_json::Value;
 use wgha_tests::{
     Namespace, Node, Pair, Plan, SOON, Settings, Topology,
     Which::{A, B},
@@ -44,7 +43,7 @@ fn a_killed_daemons_programs_are_taken_over_in_every_mode() {
     for (before, after) in [("native", "auto"), ("generic", "auto"), ("tc", "auto"), ("generic", "native")] {
         let settings = |plan: &Plan, which| Settings { attach: before, ..Settings::seed(plan, which) };
         let mut pair = Pair::start(Topology::ipv6().unwrap(), settings).unwrap();
-        let shown = |node: &Node| node.status().unwrap()["uplink"]["ingress"].clone();
+        let shown = |node: &Node| node.status().unwrap()["uplink"]["ingress"].as_str().unwrap().to_owned();
         let ingress = shown(&pair.b);
         pair.b.kill9();
         let left = links(&pair.topology.b.namespace);
@@ -53,11 +52,11 @@ fn a_killed_daemons_programs_are_taken_over_in_every_mode() {
         pair.b = Node::start(&pair.topology, B, &settings).unwrap();
         // On a veth `auto` does without native XDP: whether its answers leave depends on the far end.
         let expected = match (before, after) {
-            ("native", "auto") => Value::from("xdp generic"),
-            (_, "auto") => ingress,
-            _ => Value::from("xdp native"),
+            ("native", "auto") => "tc (",
+            (_, "auto") => &ingress,
+            _ => "xdp native",
         };
-        assert_eq!(shown(&pair.b), expected, "{before}, then {after}");
+        assert!(shown(&pair.b).starts_with(expected), "{before}, then {after}: {}", shown(&pair.b));
         if before != "native" && after == "auto" {
             // The same links: the new programs have replaced the old ones between two packets.
             assert_eq!(links(&pair.topology.b.namespace), left);
