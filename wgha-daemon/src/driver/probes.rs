@@ -73,6 +73,13 @@ impl Probes {
         maps.set_sbfd(Sbfd { discriminator: self.discriminator, required_min_rx, port, ..Sbfd::default() })
     }
 
+    /// The way to the peers, or our address, may have changed.
+    pub const fn lose_way(&mut self) {
+        if let Some(socket) = &mut self.socket {
+            socket.lose_way();
+        }
+    }
+
     /// What our reflector answers to.
     #[must_use]
     pub const fn discriminator(&self) -> u32 {
@@ -98,7 +105,7 @@ impl Probes {
     /// # Errors
     /// Why it cannot be sent.
     pub fn send(&mut self, maps: &mut Maps, peer: PeerId, number: u64) -> anyhow::Result<()> {
-        let Some(socket) = &self.socket else { return Ok(()) };
+        let Some(socket) = &mut self.socket else { return Ok(()) };
         let Some(to) = self.peers.get_mut(usize::from(peer.0)) else { return Ok(()) };
         let Some(your_discriminator) = to.discriminator else { return Ok(()) };
         let my_discriminator = self.random.draw()?;
