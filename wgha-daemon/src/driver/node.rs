@@ -213,7 +213,7 @@ impl Node {
                 .is_gateway(event.source.into())
                 .then(|| Input::GatewayAnswered(Timestamp::from_nanos(event.at))),
             _ => {
-                let revoked = self.carrier.datapath.maps.revoked().map_or(0, |r| r.epoch);
+                let revoked = self.carrier.datapath.maps.revoked_epoch().unwrap_or(0);
                 input_of(event, revoked)
             }
         };
