@@ -240,8 +240,8 @@ impl Datapath for Kernel {
         Ok(())
     }
 
-    fn look(&mut self) -> Result<Look, String> {
-        let routers = self.maps.routers().map_err(chain)?;
+    fn look(&mut self, routers: bool) -> Result<Look, String> {
+        let routers = if routers { self.maps.routers().map_err(chain)? } else { Vec::new() };
         let revoked_epoch = self.maps.revoked_epoch().map_err(chain)?;
         self.speak_as(&routers)?;
         let answers =
