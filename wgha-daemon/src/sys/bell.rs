@@ -60,3 +60,29 @@ impl Wake for Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    use super::*;
+
+    fn is_readable(bell: &Bell) -> bool {
+        let mut fds = [PollFd::new(bell.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).unwrap() == 1
+    }
+
+    #[test]
+    fn it_rings_until_it_is_heard_and_then_again() {
+        let bell = Bell::new().unwrap();
+        let waker = bell.waker();
+        assert!(!is_readable(&bell));
+        for _ in 0..2 {
+            waker.wake_by_ref();
+            waker.wake_by_ref();
+            assert!(is_readable(&bell));
+            bell.heard();
+            assert!(!is_readable(&bell));
+        }
+    }
+}

@@ -64,3 +64,51 @@ impl AsFd for Timer {
         self.timer.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::{
+        poll::{PollFd, PollFlags, PollTimeout, poll},
+        sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
+    };
+
+    use super::*;
+    use crate::sys::clock;
+
+    fn fires(timer: &Timer) -> bool {
+        let mut fds = [PollFd::new(timer.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).unwrap() == 1
+    }
+
+    #[test]
+    fn it_is_set_anew_without_being_read() {
+        let mut timer = Timer::new().unwrap();
+        let (past, hour) = (Some(clock::now()), Some(clock::now() + Duration::from_secs(3600)));
+        for _ in 0..2 {
+            timer.set(past);
+            assert!(fires(&timer));
+            timer.fired();
+            timer.set(hour);
+            assert!(!fires(&timer));
+            timer.set(past);
+            timer.fired();
+            timer.set(None);
+            assert!(!fires(&timer));
+        }
+    }
+
+    /// As the loop waits: who is told once must be told again.
+    #[test]
+    fn the_same_moment_can_come_once_more() {
+        let mut timer = Timer::new().unwrap();
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+        epoll.add(timer.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0)).unwrap();
+        let past = Some(clock::now());
+        for _ in 0..2 {
+            timer.set(past);
+            let mut ready = [EpollEvent::empty()];
+            assert_eq!(epoll.wait(&mut ready, EpollTimeout::ZERO), Ok(1));
+            timer.fired();
+        }
+    }
+}
