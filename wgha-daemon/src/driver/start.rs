@@ -1,6 +1,6 @@
 //! From a configuration to a node that is ready: everything is checked before anything is touched.
 
-use std::{net::SocketAddr, time::SystemTime};
+use std::{collections::VecDeque, net::SocketAddr, time::SystemTime};
 
 use anyhow::{Context as _, bail};
 use aya::maps::{MapData, RingBuf};
@@ -140,6 +140,7 @@ fn assemble(
         told: watch::Sender::default(),
         pending: Pending::default(),
         finished: false,
+        inputs: VecDeque::new(),
     };
     let node = Node {
         carrier,

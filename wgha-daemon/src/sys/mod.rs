@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod announce;
+pub mod bell;
 pub mod bpf;
 pub mod channel;
 pub mod check;

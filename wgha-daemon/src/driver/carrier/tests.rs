@@ -54,7 +54,7 @@ impl Datapath for Recorded {
         self.call(Call::Announce)
     }
 
-    fn look(&mut self) -> Result<Look, String> {
+    fn look(&mut self, _: bool) -> Result<Look, String> {
         self.now = self.now + self.look_takes;
         self.call(Call::Look).map(|()| Look { routers: self.routers.clone(), ..Look::default() })
     }
@@ -100,6 +100,7 @@ impl Bench {
             told: watch::Sender::default(),
             pending: Pending::default(),
             finished: false,
+            inputs: VecDeque::new(),
         };
         let mut bench = Self { carrier, asked };
         let source = Some("fe80::3".parse().unwrap());
