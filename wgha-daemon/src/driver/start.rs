@@ -36,6 +36,7 @@ use crate::{
         memory, netlink,
         packet_socket::PacketSocket,
         realtime::{self, Conduct},
+        requests::Requests,
         tunnel::Tunnel,
         udp_watch,
     },
@@ -248,6 +249,7 @@ fn worker(config: &Config, raised: watch::Sender<Timestamp>) -> anyhow::Result<W
         uplink: config.uplink.interface.clone(),
         vips: config.vrrp.virtual_addresses.clone(),
         tunnel: Tunnel::new(handle.clone(), &config.wireguard, state, raised),
+        requests: Requests::open().context("rtnetlink")?,
         handle,
     })
 }

@@ -23,6 +23,17 @@ pub enum NetlinkError {
         /// Its answer.
         source: rtnetlink::Error,
     },
+    /// The same of several that were sent at once.
+    #[error("{what}: {source}")]
+    Failed {
+        /// What was asked for.
+        what: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The kernel cannot be asked.
+    #[error("rtnetlink: {0}")]
+    Broken(#[source] io::Error),
     /// Nothing to ask about.
     #[error("there is no interface {0}")]
     NoInterface(String),
@@ -44,6 +55,12 @@ impl NetlinkError {
     pub(crate) fn refused(what: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> Self {
         let what = what.into();
         move |source| Self::Refused { what, source }
+    }
+
+    /// `what` has failed with `source`.
+    pub(crate) fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Failed { what, source }
     }
 }
 
