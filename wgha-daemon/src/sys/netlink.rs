@@ -81,8 +81,13 @@ pub enum Changed {
         /// It was up when the kernel said so.
         up: bool,
     },
-    /// An address of the link of this index.
-    Address(u32),
+    /// An address.
+    Address {
+        /// Of the link of this index.
+        index: u32,
+        /// It was removed.
+        gone: bool,
+    },
     /// Notifications were lost: everything must be read anew.
     Everything,
 }
@@ -135,9 +140,12 @@ fn changed((message, _): &(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)) -> 
             let (index, up) = (link.header.index, link.header.flags.contains(LinkFlags::Up));
             Some(Changed::Link { index, name, up })
         }
-        NetlinkPayload::InnerMessage(
-            RouteNetlinkMessage::NewAddress(a) | RouteNetlinkMessage::DelAddress(a),
-        ) => Some(Changed::Address(a.header.index)),
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(a)) => {
+            Some(Changed::Address { index: a.header.index, gone: false })
+        }
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(a)) => {
+            Some(Changed::Address { index: a.header.index, gone: true })
+        }
         NetlinkPayload::Overrun(_) | NetlinkPayload::Error(_) => Some(Changed::Everything),
         _ => None,
     }

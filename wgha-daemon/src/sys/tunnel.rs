@@ -14,7 +14,6 @@ use netlink_packet_route::{
     route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol},
 };
 use rtnetlink::Handle;
-use tokio::sync::watch;
 use wgha_common::{IfIndex, Timestamp};
 
 use super::{
@@ -27,8 +26,10 @@ use super::{
 /// The routing table that the kernel fills itself.
 const LOCAL_TABLE: u8 = 255;
 
+/// Is told when the link was raised, as soon as it is up: before its addresses and routes are back.
+pub type Raised = Box<dyn Fn(Timestamp) + Send>;
+
 /// The WireGuard link.
-#[derive(Debug)]
 pub struct Tunnel {
     handle: Handle,
     name: String,
@@ -36,8 +37,7 @@ pub struct Tunnel {
     remembered: Option<Remembered>,
     /// The link has not been down since it had all that is remembered.
     intact: bool,
-    /// When it was raised last: said as soon as it is up, before its addresses and routes are back.
-    raised: watch::Sender<Timestamp>,
+    raised: Raised,
 }
 
 /// What an interface had while it was up.
@@ -52,7 +52,7 @@ struct Remembered {
 impl Tunnel {
     /// The link `name`, with what an earlier daemon has left in `file`.
     #[must_use]
-    pub fn new(handle: Handle, name: &str, file: PathBuf, raised: watch::Sender<Timestamp>) -> Self {
+    pub fn new(handle: Handle, name: &str, file: PathBuf, raised: Raised) -> Self {
         let remembered = fs::read_to_string(&file).ok().as_deref().and_then(Remembered::from_text);
         Self { handle, name: name.to_owned(), file, remembered, intact: true, raised }
     }
@@ -95,7 +95,7 @@ impl Tunnel {
             self.intact = link::read(&self.handle, &self.name).await?.is_some_and(|link| link.up);
         }
         link::set_up_now(requests, &self.name, index)?;
-        self.raised.send_replace(clock::now());
+        (self.raised)(clock::now());
         let lost = self.remembered.as_ref().filter(|r| r.index == index && !self.intact);
         let put_back = lost.map(|r| requests.ask(r.requests())).transpose().map_err(NetlinkError::Broken)?;
         match put_back {
