@@ -149,7 +149,8 @@ impl Past {
     }
 }
 
-/// The peers of our device, with what the last Active has told of them. Where that is, it knows better where they are.
+/// The peers of our device, with what the last Active has told of them. Until we serve ourselves it knows better where
+/// they are; then, there is no `uplink` for what it has told.
 pub(super) fn candidates(
     device: &Device,
     past: &Past,
@@ -219,6 +220,24 @@ mod tests {
             rx_bytes: 0,
             tx_bytes: 0,
         }
+    }
+
+    #[test]
+    fn a_peer_is_where_the_active_has_told_until_we_have_served() {
+        let (told, own) = ("192.0.2.1:1".parse().unwrap(), "192.0.2.9:9".parse().unwrap());
+        let mut replica = Replica::default();
+        assert!(!replica.set_known([peer().key]));
+        let (last_handshake, keepalive, recency) = (None, None, Recency::NOW);
+        replica.take([Record { key: peer().key, endpoint: Some(told), last_handshake, keepalive, recency }]);
+        let found = |endpoint, uplink| {
+            let device = Device { peers: vec![WireguardPeer { endpoint, ..peer() }], ..Device::default() };
+            candidates(&device, &past(false, 0), &replica, uplink).first().map(|c| c.endpoint)
+        };
+        let uplink = Some(IfIndex(3));
+        assert_eq!(found(None, uplink), Some(told), "it has not been set yet");
+        assert_eq!(found(Some(own), uplink), Some(told));
+        assert_eq!(found(Some(own), None), Some(own));
+        assert_eq!(found(None, None), None);
     }
 
     #[test]

@@ -47,7 +47,7 @@ use crate::{
 
 /// While clients move all the time, this many times as long as a plan takes lies between two: it takes milliseconds with
 /// 10,000 peers. Without one, a take-over asks here.
-const PLAN_SHARE: u32 = 20;
+const PLAN_SHARE: u32 = 50;
 
 /// What the main thread tells the loop.
 #[derive(Debug)]
@@ -220,7 +220,7 @@ impl Peers {
             // Ordered again while it serves: the link has been up all the time, and sessions may stand.
             let past = self.past(again);
             let candidates = match told.handshakes {
-                Some(_) => candidates(&self.device, &past, &self.replica, told.link),
+                Some(_) => candidates(&self.device, &past, &self.replica, told.link.filter(|_| again)),
                 None => Vec::new(),
             };
             self.handshakes.order(told.handshakes, candidates, past.link_up_is_to_come);
@@ -251,13 +251,14 @@ impl Peers {
 
     /// Something has changed of what a take-over would start from: what was planned does not hold any more.
     fn replan(&mut self) {
-        if self.before.is_serving() {
-            self.plan_due = None;
-        } else if self.plan_due.is_none() {
-            if self.plan_next > clock::now() {
-                self.handshakes.plan(Vec::new(), false);
-            }
+        if self.before.is_serving() || self.plan_due.is_some() {
+            return;
+        }
+        if self.plan_next > clock::now() {
+            self.handshakes.plan(Vec::new(), false);
             self.plan_due = Some(self.plan_next);
+        } else {
+            self.plan();
         }
     }
 
