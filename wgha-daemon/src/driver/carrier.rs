@@ -1,6 +1,6 @@
 //! From one input to every action that follows from it.
 
-use std::{collections::VecDeque, net::IpAddr};
+use std::{collections::VecDeque, net::IpAddr, sync::mpsc::Sender};
 
 use tokio::sync::{mpsc, watch};
 use wgha_common::{
@@ -9,6 +9,7 @@ use wgha_common::{
 };
 
 use super::{
+    handshakes::Command,
     told::Told,
     worker::{Done, Effect},
 };
@@ -87,6 +88,8 @@ pub struct Carrier<D, W> {
     pub effects: mpsc::UnboundedSender<Effect>,
     /// Tells the main thread.
     pub told: watch::Sender<Told>,
+    /// Starts handshakes without asking the main thread, which may have other things to do.
+    pub handshakes: Option<Sender<Command>>,
     /// Which of them are under way.
     pub pending: Pending,
     /// The machine has nothing left to do.
@@ -211,10 +214,13 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
                 None
             }
             Action::StartHandshakes => {
-                self.tell(|told, now| told.handshakes = Some(now));
+                let now = self.datapath.now();
+                self.command(Command::Go(now));
+                self.tell(|told, _| told.handshakes = Some(now));
                 None
             }
             Action::StopHandshakes => {
+                self.command(Command::Stop);
                 self.tell(|told, _| told.handshakes = None);
                 None
             }
@@ -231,6 +237,11 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
             Action::RaiseTunnel => self.ask(Effect::RaiseTunnel),
             Action::LowerTunnel => self.ask(Effect::LowerTunnel),
         }
+    }
+
+    fn command(&self, command: Command) {
+        // It ends with the main thread, and so does this one.
+        let _ = self.handshakes.as_ref().map(|handshakes| handshakes.send(command));
     }
 
     /// Tells the main thread what has changed.

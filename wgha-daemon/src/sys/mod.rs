@@ -16,6 +16,7 @@ pub mod packet_socket;
 pub mod probe_socket;
 pub mod realtime;
 pub mod report;
+pub mod requests;
 pub mod route;
 pub mod timer;
 pub mod tunnel;

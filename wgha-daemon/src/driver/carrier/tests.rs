@@ -98,6 +98,7 @@ impl Bench {
             witness: Blind,
             effects,
             told: watch::Sender::default(),
+            handshakes: None,
             pending: Pending::default(),
             finished: false,
             inputs: VecDeque::new(),
