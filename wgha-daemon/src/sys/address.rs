@@ -24,9 +24,9 @@ use crate::config::VirtualAddress;
 
 /// How long the kernel may take to make a VIP local; 0.7 ms is the most that was measured without load on rtnl.
 const LOCAL_ROUTE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The first pause between two looks for it, and the longest. It takes 11 µs at the median, on the CPU that has asked:
-/// what is scheduled in real time must leave it for that long.
-const LOCAL_ROUTE_PAUSES: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)];
+/// The first pause between two looks for it, and the longest. Its work queue runs on the CPU that has asked, and is an
+/// ordinary thread: one of ours that wakes up before it has ended puts it behind whoever else is waiting there.
+const LOCAL_ROUTE_PAUSES: [Duration; 2] = [Duration::from_micros(150), Duration::from_millis(1)];
 /// "For ever", of an address's lifetimes.
 const INFINITE: u32 = u32::MAX;
 
