@@ -14,9 +14,9 @@ use wgha_tests::{
 };
 
 use super::{
-    Plan,
+    Plan, claims,
     report::{Report, Table},
-    stats::Summary,
+    stats::{Measured, Summary},
 };
 use crate::demo::words;
 
@@ -26,6 +26,9 @@ const OBSERVED: Duration = Duration::from_secs(30);
 const SETTLED: Duration = Duration::from_secs(3);
 /// It takes half a minute each, and spreads little.
 const MOST_ROUNDS: usize = 3;
+
+/// What is not to be exceeded.
+const KEEPALIVED: &str = "B1";
 
 /// One daemon's use.
 struct Used {
@@ -42,7 +45,7 @@ struct Used {
 /// # Errors
 /// The system's, and the user's.
 pub fn run(plan: &Plan) -> Result<Report> {
-    let mut contestants = contestant::named(&["B1", "W50"].map(str::to_owned))?;
+    let mut contestants = contestant::named(&[KEEPALIVED, "W50"].map(str::to_owned))?;
     contestants.insert(1, Box::new(WithWgha::PLAIN_VRRP));
     words::heading("Steady state: what the daemons use in 30 s without an event");
     let mut all = Vec::new();
@@ -165,8 +168,28 @@ fn report(contestants: &[Box<dyn Contestant>], all: &[Used]) -> Report {
         OBSERVED.as_secs()
     );
     let title = "Steady state (medians; ends of CPU)".to_owned();
+    let mut tables = vec![Table { title, head, rows }];
+    let wgha = contestants.iter().map(|contestant| contestant.name()).filter(|name| *name != KEEPALIVED);
+    tables.extend(claims::table("Claims", wgha.flat_map(|name| claimed(name, all)).collect()));
     let data = json!({ "setting": setting, "runs": all.iter().map(Used::to_json).collect::<Vec<_>>() });
-    Report { name: "steady", setting, tables: vec![Table { title, head, rows }], data, picture: None }
+    Report { name: "steady", setting, tables, data, picture: None }
+}
+
+/// Both servers together: on a veth, whoever sends pays for the whole way to the other server's sockets, and who sends
+/// is the Active of one and the Backup of the other.
+fn claimed(name: &str, all: &[Used]) -> Vec<Vec<String>> {
+    let sum = |name: &str, value: fn(&Used) -> f64| -> Vec<f64> {
+        let of = |which: Which| all.iter().filter(move |u| u.name == name && u.which == which).map(value);
+        of(A).zip(of(B)).map(|(a, b)| a + b).collect()
+    };
+    let values: [(&str, fn(&Used) -> f64); 2] = [("CPU", Used::cpu_percent), ("memory", Used::mebibytes)];
+    let row = |(what, value)| {
+        let pairs = sum(name, value).into_iter().zip(sum(KEEPALIVED, value));
+        let ratios: Vec<Measured> = pairs.map(|(ours, theirs)| Some(ours / theirs)).collect();
+        let claim = format!("{what} of both servers: {name} ÷ {KEEPALIVED} ≤ 1");
+        claims::row(claim, &ratios, |s: &Summary| s.median.is_some_and(|ratio| ratio <= 1.0))
+    };
+    values.into_iter().filter_map(row).collect()
 }
 
 fn row(contestant: &dyn Contestant, which: Which, all: &[Used]) -> Option<Vec<String>> {
