@@ -200,7 +200,11 @@ impl Generator {
         let client = self.random.mostly(CLIENT_PORT, &[CLIENT_PORT + 1, 0, PORT, SBFD]);
         let ours = self.random.mostly(PORT, &[0, PORT + 1, SBFD]);
         let (from, to) = if hook == Hook::Egress { (ours, client) } else { (client, ours) };
-        self.datagram(&ip, from, to, message)
+        let mut frame = self.datagram(&ip, from, to, message);
+        if self.random.one_in(8) {
+            frame.truncate(50 + self.random.below(frame.len().saturating_sub(50)));
+        }
+        frame
     }
 
     /// Some share a set.
