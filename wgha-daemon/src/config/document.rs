@@ -12,7 +12,7 @@ use toml::{
 
 use super::{problem::Problem, suggest::suggest, syntax};
 
-/// How much is shown of a long value.
+/// How much is shown of what is long.
 const SHOWN_CHARS: usize = 60;
 /// What is shown of a value that may be a secret.
 const HIDDEN: &str = "…";
@@ -64,7 +64,7 @@ impl<'t> Document<'t> {
             let listed = known.iter().map(|k| heading(k)).collect::<Vec<_>>().join(", ");
             let hint = suggest(key.get_ref(), known).map(|k| format!("did you mean {}? ", heading(k)));
             let wrong = format!("no such section; {}wgha knows {listed}", hint.unwrap_or_default());
-            let name = printable(key.get_ref());
+            let name = shown(key.get_ref());
             self.tell(match value.get_ref() {
                 DeValue::Table(_) | DeValue::Array(_) => self.problem(key, format!("[{name}]"), None, wrong),
                 _ => self.problem(
@@ -140,13 +140,9 @@ impl<'t> Document<'t> {
         line_of(self.text, offset)
     }
 
-    /// A value as it was written, on one line and not too long.
+    /// A value as it was written.
     fn shown(&self, value: &Spanned<DeValue<'_>>) -> String {
-        let written = self.text.get(value.span()).unwrap_or_default();
-        let first = written.lines().next().unwrap_or_default();
-        let cut: String = first.chars().take(SHOWN_CHARS).collect();
-        let whole = cut.len() == written.len();
-        format!("{}{}", printable(&cut), if whole { "" } else { "…" })
+        shown(self.text.get(value.span()).unwrap_or_default())
     }
 }
 
@@ -241,7 +237,7 @@ impl<'d> Section<'d> {
             let hint = suggest(key.get_ref(), known).map(|k| format!("did you mean {k}? "));
             let (hint, known) = (hint.unwrap_or_default(), known.join(", "));
             let wrong = format!("no such key; {hint}{} knows {known}", heading(self.name));
-            let name = format!("{}.{}", self.name, printable(key.get_ref()));
+            let name = format!("{}.{}", self.name, shown(key.get_ref()));
             self.document.tell(self.document.problem(key, name, Some(value), wrong));
         }
     }
@@ -331,6 +327,11 @@ pub(super) fn line_of(text: &str, offset: usize) -> usize {
     1 + before.iter().filter(|&&byte| byte == b'\n').count()
 }
 
-pub(super) fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+/// Something of the file, on one line, not too long, and without what a terminal would obey.
+pub(super) fn shown(text: &str) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    let cut: String = first.chars().take(SHOWN_CHARS).collect();
+    let escaped =
+        cut.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() });
+    escaped.chain((cut.len() < text.len()).then(|| "…".to_owned())).collect()
 }

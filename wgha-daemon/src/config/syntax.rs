@@ -1,7 +1,7 @@
 //! What the file is not even TOML for, in the words of who writes one.
 
 use super::{
-    document::{line_of, printable},
+    document::{line_of, shown},
     problem::Problem,
 };
 
@@ -22,7 +22,7 @@ fn problem(text: &str, error: &toml::de::Error) -> Problem {
     let message = match error.message() {
         "duplicate key" => {
             let twice = error.span().and_then(|span| text.get(span)).unwrap_or_default();
-            format!("{} is there twice, leave one out", printable(twice))
+            format!("{} is there twice, leave one out", shown(twice))
         }
         other => in_words(other),
     };

@@ -6,7 +6,7 @@ use wgha_common::{Family, abi::MAX_VIPS, wire::vrrp};
 
 use super::{
     VirtualAddress,
-    document::{Located, Section, Value},
+    document::{Located, Section, Value, shown},
     read::not_a_host,
 };
 
@@ -81,7 +81,8 @@ fn prefix_len(prefix: &str, family: Family) -> Result<u8, String> {
     let bits = prefix.bytes().all(|b| b.is_ascii_digit()).then(|| prefix.parse::<u8>().ok()).flatten();
     bits.filter(|bits| (1..=family.max_prefix_len()).contains(bits)).ok_or_else(|| {
         format!(
-            "/{prefix} is no {family} prefix; use /1 to /{}, that of the uplink's subnet",
+            "/{} is no {family} prefix; use /1 to /{}, that of the uplink's subnet",
+            shown(prefix),
             family.max_prefix_len()
         )
     })
