@@ -64,5 +64,6 @@ pub use pinger::{Outage, Pinger, Probe};
 pub use plan::{Plan, Which};
 pub use privilege::may_run;
 pub use process::Process;
+pub use sys::pin_this_thread;
 pub use topology::{Server, Topology};
 pub use wireguard::Tunnel;

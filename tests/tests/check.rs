@@ -8,10 +8,11 @@ use wgha_tests::{
 };
 
 /// What is wrong, and what is said about it.
-const WRONG: [(&str, &str, &str); 4] = [
+const WRONG: [(&str, &str, &str); 5] = [
     ("interface = \"eno1\"", "interface = \"eno9\"", "there is no interface eno9"),
     ("interface = \"wg1\"", "interface = \"wg9\"", "wg9 is no WireGuard interface"),
     ("2001:db8:1::2/64", "2001:db8:7::2/64", "outside the prefixes of uplink eno1: it has 2001:db8:1::3/64"),
+    ("2001:db8:1::4", "2001:db8:1::3", "an address of this server; use the other server's own address"),
     ("interface = \"eno1\"", "interface = \"lo\"", "has no Ethernet address"),
 ];
 

@@ -12,6 +12,8 @@
 pub mod cli;
 pub mod config;
 pub mod driver;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod proto;
 pub mod status;
 pub mod sys;

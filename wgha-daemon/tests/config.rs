@@ -41,7 +41,7 @@ fn wrong_configurations_are_told_word_for_word() {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(WRONG, &got).unwrap();
     }
-    assert!(cases >= 40, "only {cases} cases");
+    assert!(cases >= 240, "only {cases} cases");
     for (want, got) in golden.split("\n\n").zip(got.split("\n\n")) {
         assert_eq!(want, got, "{WRONG}");
     }

@@ -53,7 +53,7 @@ fn check<P: Packet>(packet: &P, carried: &Carried, source: Address) -> Result<Va
     if carried.hop_limit != ip::HOP_LIMIT {
         return Err(Counter::AdvertBadHopLimit);
     }
-    if !source.is_unicast() {
+    if !source.is_unicast() || source.family() != carried.family {
         return Err(Counter::AdvertBadSource);
     }
     let bytes = carried.load::<P, HEADER_LEN>(packet).ok_or(Counter::AdvertTruncated)?;

@@ -91,7 +91,8 @@ fn read<P: Packet>(packet: &P, carried: &Carried, sender: Sender) -> Result<bfd:
 #[inline(always)]
 fn is_to_us<P: Packet>(packet: &P, carried: &Carried) -> bool {
     let to_one = packet.load(TO).is_some_and(|[first]: [u8; 1]| first & 1 == 0);
-    to_one && carried.destination(packet).is_some_and(|to| to.is_unicast() && !maps::is_vip(&to))
+    let is_ours = |to: Address| to.is_unicast() && to.family() == carried.family && !maps::is_vip(&to);
+    to_one && carried.destination(packet).is_some_and(is_ours)
 }
 
 /// Makes the question the answer, and sends it back. In two steps, which use the same stack one after the other.

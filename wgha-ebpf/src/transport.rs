@@ -119,7 +119,7 @@ fn ipv4(head: &Head<IPV4_HEAD>) -> Option<Data> {
         return None;
     }
     let source = Address::words_v4(head.word32::<26>());
-    let len = head.word16::<16>().swap_bytes().wrapping_sub(IPV4_LEN as u16);
+    let len = head.word16::<16>().swap_bytes().checked_sub(IPV4_LEN as u16)?;
     datagram(source, IPV4_HEAD, len, head.word64::<34>(), head.word64::<42>())
 }
 

@@ -117,11 +117,15 @@ pub fn of_family(net: &Net) -> Vec<Row> {
         ];
     }
     let many = Advert { addresses: vec![net.vip; 91], ..net.advert(90) }.frame(&net.vrrp(net.high));
+    let mapped = "::ffff:192.0.2.4".parse().unwrap();
+    let mapped = Advert { sum: Sum::Other, ..net.advert(90) }.frame(&net.vrrp(mapped));
     vec![
         row("IPv6 advert, checksum without pseudo-header", other_sum)
             .counts(C::AdvertBadChecksum)
             .rings(E::Malformed),
         row("IPv6 advert, more addresses than fit", many).counts(C::AdvertBadLength).rings(E::Malformed),
+        // Its checksum is right by IPv4's rule, which is not to be asked.
+        row("IPv6 advert, from an IPv4 address", mapped).counts(C::AdvertBadSource).rings(E::Malformed),
     ]
 }
 

@@ -7,20 +7,12 @@ use wgha_tests::{
 };
 
 use crate::{
+    agree::shortest,
     kernel::{Hook, Kernel, Then},
     net::{Net, PROBE},
     row::Held,
     sbfd::{self, Control, UP},
 };
-
-/// The shortest frame that the kernel runs: for TC the IP header that its EtherType promises must be whole.
-fn shortest(frame: &[u8], hook: Hook) -> usize {
-    match (hook, [frame[12], frame[13]]) {
-        (Hook::Ingress | Hook::Egress, [0x08, 0x00]) => 14 + 20,
-        (Hook::Ingress | Hook::Egress, [0x86, 0xdd]) => 14 + 40,
-        _ => 14,
-    }
-}
 
 /// A frame, and how much of it must be there before it may be dropped.
 struct Whole {

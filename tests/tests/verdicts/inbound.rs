@@ -245,6 +245,8 @@ pub fn ipv4_chains(net: &Net) -> Vec<Row> {
     let options = |len| Ip { options: vec![1; len], ..ip.clone() };
     let fenced = |what: &str, ip: Ip| row(what, ip.frame(&bytes)).drops(C::WireguardInFenced);
     let version_ihl = |byte| Ip { version_ihl: Some(byte), ..ip.clone() }.frame(&bytes);
+    let wrapped = Datagram { len: Some(0xffff), ..datagram.clone() };
+    let wrapped = wrapped.frame(&Ip { len: Some(19), ..ip.clone() });
     vec![
         fenced("WireGuard, behind options", options(4)),
         fenced("WireGuard, behind the most options", options(40)),
@@ -255,6 +257,7 @@ pub fn ipv4_chains(net: &Net) -> Vec<Row> {
         row("version 6 in an IPv4 frame", version_ihl(0x65)).counts(C::Unparsed),
         row("total length below the header's", Ip { len: Some(19), ..ip.clone() }.frame(&bytes))
             .counts(C::Unparsed),
+        row("total length below the header's, UDP length as if it had wrapped", wrapped).counts(C::Unparsed),
         row("total length without the UDP header", Ip { len: Some(27), ..ip.clone() }.frame(&bytes)),
         row("IPv4 header cut short", ip.frame(&bytes)[..25].to_vec()).counts(C::Unparsed).only_xdp(),
         row("IPv4 header cut short, priority tag", tagged(&ip.frame(&bytes)[..25], VLAN, 0))

@@ -126,6 +126,22 @@ impl Kernel {
 
     /// As it was after loading, but for what the daemon would write.
     pub fn reset(&mut self, uplink: UplinkConfig, vips: &[Address], stamp: AdvertStamp) {
+        self.configure(uplink, vips, stamp);
+        self.set_lease(Lease::default());
+        self.revoked.set(0, Revoked::default(), 0).unwrap();
+        for kind in EventKind::ALL {
+            self.rung.set(kind as u32, Rung::default(), 0).unwrap();
+        }
+        self.forget_routers();
+        self.set_sbfd(Sbfd::default(), &[]);
+        // The other sets are nobody's: no row has a session there.
+        self.forget_sources(SESSION & (SOURCE_SETS - 1));
+        self.forget_answers();
+        self.forget();
+    }
+
+    /// What the daemon would write at its start.
+    pub fn configure(&mut self, uplink: UplinkConfig, vips: &[Address], stamp: AdvertStamp) {
         self.uplink.set(0, uplink, 0).unwrap();
         self.advert.set(0, stamp, 0).unwrap();
         for vip in self.vips.keys().collect::<Result<Vec<_>, _>>().unwrap() {
@@ -134,21 +150,25 @@ impl Kernel {
         for vip in vips {
             self.vips.insert(vip, 64, 0).unwrap();
         }
-        self.set_lease(Lease::default());
-        self.revoked.set(0, Revoked::default(), 0).unwrap();
-        for kind in EventKind::ALL {
-            self.rung.set(kind as u32, Rung::default(), 0).unwrap();
-        }
+    }
+
+    /// No router was ever heard.
+    pub fn forget_routers(&mut self) {
         for router in self.routers().into_keys() {
             self.routers.remove(&router).unwrap();
         }
-        self.set_sbfd(Sbfd::default(), &[]);
-        // The other sets are nobody's: no row has a session there.
-        self.sources.set(SESSION & (SOURCE_SETS - 1), [0; SOURCE_WAYS], 0).unwrap();
+    }
+
+    /// No peer has ever answered.
+    pub fn forget_answers(&mut self) {
         for peer in 0..MAX_PEERS {
             self.answers.set(peer, Answer::default(), 0).unwrap();
         }
-        self.forget();
+    }
+
+    /// No session of this set was seen anywhere.
+    pub fn forget_sources(&mut self, set: u32) {
+        self.sources.set(set, [0; SOURCE_WAYS], 0).unwrap();
     }
 
     /// What the reflector and the initiator go by; each peer has a number, and probes under way.
@@ -274,7 +294,9 @@ impl Kernel {
             Hook::Xdp => <&Xdp>::try_from(program).unwrap().test_run(options),
             _ => <&SchedClassifier>::try_from(program).unwrap().test_run(options),
         };
-        let result = result.unwrap_or_else(|e| panic!("{hook:?}: {e:?}"));
+        let result = result.unwrap_or_else(|e| {
+            panic!("{hook:?}: {e:?}, {} bytes: {:02x?}", frame.len(), &frame[..frame.len().min(120)])
+        });
         out.truncate(result.data_size_out as usize);
         let then = Then::of(hook, result.return_value);
         let then = then.unwrap_or_else(|| panic!("{hook:?} returned {}", result.return_value));

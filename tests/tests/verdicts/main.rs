@@ -7,12 +7,14 @@
 #![expect(clippy::unwrap_used, reason = "tests panic; clippy knows only those with #[test]")]
 
 mod adverts;
+mod agree;
 mod costs;
 mod cut;
 mod evidence;
 mod inbound;
 mod kernel;
 mod loading;
+mod model;
 mod net;
 mod outbound;
 mod records;

@@ -10,10 +10,14 @@ use toml::{
     de::{DeString, DeTable, DeValue},
 };
 
-use super::{problem::Problem, suggest::suggest};
+use super::{problem::Problem, suggest::suggest, syntax};
 
-/// How much is shown of a long value.
+/// How much is shown of what is long.
 const SHOWN_CHARS: usize = 60;
+/// What is shown of a value that may be a secret.
+const HIDDEN: &str = "…";
+/// The section that there may be several of.
+const LISTED: &str = "peer";
 
 /// The sections or keys that wgha knows.
 pub(super) type Names = &'static [&'static str];
@@ -33,9 +37,7 @@ impl<'t> Document<'t> {
     /// Each line that is not TOML.
     pub fn parse(text: &'t str, known: Names) -> Result<Self, Vec<Problem>> {
         let (root, errors) = DeTable::parse_recoverable(text);
-        let mut problems: Vec<_> = errors.iter().map(|e| syntax_problem(text, e)).collect();
-        problems.sort_by_key(|p| p.line);
-        problems.dedup_by_key(|p| p.line);
+        let problems = syntax::problems(text, &errors);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -59,10 +61,10 @@ impl<'t> Document<'t> {
     fn refuse_unknown_sections(&self) {
         let known = self.known;
         for (key, value) in self.root.iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref())) {
-            let listed = known.iter().map(|k| format!("[{k}]")).collect::<Vec<_>>().join(", ");
-            let hint = suggest(key.get_ref(), known).map(|k| format!("did you mean [{k}]? "));
+            let listed = known.iter().map(|k| heading(k)).collect::<Vec<_>>().join(", ");
+            let hint = suggest(key.get_ref(), known).map(|k| format!("did you mean {}? ", heading(k)));
             let wrong = format!("no such section; {}wgha knows {listed}", hint.unwrap_or_default());
-            let name = printable(key.get_ref());
+            let name = shown(key.get_ref());
             self.tell(match value.get_ref() {
                 DeValue::Table(_) | DeValue::Array(_) => self.problem(key, format!("[{name}]"), None, wrong),
                 _ => self.problem(
@@ -129,7 +131,8 @@ impl<'t> Document<'t> {
         value: Option<&Spanned<DeValue<'_>>>,
         wrong: String,
     ) -> Problem {
-        let value = value.map(|value| self.shown(value));
+        let shown = |value| if may_be_secret(at.get_ref()) { HIDDEN.to_owned() } else { self.shown(value) };
+        let value = value.map(shown);
         Problem { line: self.line(at.span().start), key: Some(key), value, wrong }
     }
 
@@ -137,13 +140,9 @@ impl<'t> Document<'t> {
         line_of(self.text, offset)
     }
 
-    /// A value as it was written, on one line and not too long.
+    /// A value as it was written.
     fn shown(&self, value: &Spanned<DeValue<'_>>) -> String {
-        let written = self.text.get(value.span()).unwrap_or_default();
-        let first = written.lines().next().unwrap_or_default();
-        let cut: String = first.chars().take(SHOWN_CHARS).collect();
-        let whole = cut.len() == written.len();
-        format!("{}{}", printable(&cut), if whole { "" } else { "…" })
+        shown(self.text.get(value.span()).unwrap_or_default())
     }
 }
 
@@ -237,8 +236,8 @@ impl<'d> Section<'d> {
         for (key, value) in keys.filter(|(key, _)| !known.contains(&key.get_ref().as_ref())) {
             let hint = suggest(key.get_ref(), known).map(|k| format!("did you mean {k}? "));
             let (hint, known) = (hint.unwrap_or_default(), known.join(", "));
-            let wrong = format!("no such key; {hint}[{}] knows {known}", self.name);
-            let name = format!("{}.{}", self.name, printable(key.get_ref()));
+            let wrong = format!("no such key; {hint}{} knows {known}", heading(self.name));
+            let name = format!("{}.{}", self.name, shown(key.get_ref()));
             self.document.tell(self.document.problem(key, name, Some(value), wrong));
         }
     }
@@ -276,9 +275,10 @@ impl<T> Located<T> {
 }
 
 impl<'d> Value<'d> {
-    /// The text of a string.
-    pub fn string(&self) -> Result<&'d str, String> {
-        self.value.as_str().ok_or_else(|| self.not("a string in double quotes"))
+    /// The text of a string, as in this `example`.
+    pub fn string(&self, example: &str) -> Result<&'d str, String> {
+        let wanted = || self.not(&format!("a string in double quotes, as in \"{example}\""));
+        self.value.as_str().ok_or_else(wanted)
     }
 
     /// `true` or `false`.
@@ -304,16 +304,16 @@ impl<'d> Value<'d> {
     }
 }
 
-fn syntax_problem(text: &str, error: &toml::de::Error) -> Problem {
-    let line = line_of(text, error.span().map_or(text.len(), |span| span.start));
-    let message = match error.message() {
-        "duplicate key" => {
-            let twice = error.span().and_then(|span| text.get(span)).unwrap_or_default();
-            format!("{} is there twice, leave one out", printable(twice))
-        }
-        other => other.lines().collect::<Vec<_>>().join(", "),
-    };
-    Problem { line, key: None, value: None, wrong: format!("not TOML: {message}") }
+/// How a section begins. Of one kind there may be several.
+fn heading(section: &str) -> String {
+    if section == LISTED { format!("[[{section}]]") } else { format!("[{section}]") }
+}
+
+/// Whether what somebody has put under this key is better not shown: wgha wants no secret in its file, and logs are read
+/// by many (I12).
+fn may_be_secret(key: &str) -> bool {
+    let key = key.to_lowercase();
+    ["key", "psk", "secret", "pass", "auth"].iter().any(|word| key.contains(word))
 }
 
 /// Whether an unknown key of the table stands for `meant`, which is not there.
@@ -322,11 +322,16 @@ fn is_misspelt(meant: &str, table: &DeTable<'_>, known: Names) -> bool {
     unknown.any(|key| suggest(key, &[meant]).is_some())
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
+pub(super) fn line_of(text: &str, offset: usize) -> usize {
     let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
     1 + before.iter().filter(|&&byte| byte == b'\n').count()
 }
 
-fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+/// Something of the file, on one line, not too long, and without what a terminal would obey.
+pub(super) fn shown(text: &str) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    let cut: String = first.chars().take(SHOWN_CHARS).collect();
+    let escaped =
+        cut.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() });
+    escaped.chain((cut.len() < text.len()).then(|| "…".to_owned())).collect()
 }

@@ -4,6 +4,7 @@ mod document;
 mod problem;
 mod read;
 mod suggest;
+mod syntax;
 mod validate;
 mod virtual_addresses;
 

@@ -60,7 +60,7 @@ pub(super) fn boolean(value: &Value<'_>) -> Read<bool> {
 }
 
 pub(super) fn attach(value: &Value<'_>) -> Read<Attach> {
-    Ok(match value.string()? {
+    Ok(match value.string("auto")? {
         "auto" => Attach::Auto,
         "native" => Attach::Native,
         "generic" => Attach::Generic,
@@ -70,7 +70,7 @@ pub(super) fn attach(value: &Value<'_>) -> Read<Attach> {
 }
 
 pub(super) fn checksum(value: &Value<'_>) -> Read<Option<ChecksumStyle>> {
-    Ok(match value.string()? {
+    Ok(match value.string("auto")? {
         "auto" => None,
         "rfc9568" => Some(ChecksumStyle::Rfc9568),
         "pseudo-header" => Some(ChecksumStyle::PseudoHeader),
@@ -83,7 +83,7 @@ pub(super) fn checksum(value: &Value<'_>) -> Read<Option<ChecksumStyle>> {
 
 /// By the rules of the kernel's `dev_valid_name`.
 pub(super) fn interface(value: &Value<'_>) -> Read<String> {
-    let name = value.string()?;
+    let name = value.string("eno1")?;
     let right = format!("use the name that `ip link` shows, 1 to {INTERFACE_NAME_MAX} bytes");
     let wrong = match name {
         "" => "empty",
@@ -98,8 +98,9 @@ pub(super) fn interface(value: &Value<'_>) -> Read<String> {
 }
 
 pub(super) fn peer(value: &Value<'_>) -> Read<IpAddr> {
-    let right = "use the other server's own address, as in 2001:db8:1::4";
-    let address: IpAddr = value.string()?.parse().map_err(|_| format!("not an IP address; {right}"))?;
+    let right = "use the other server's own address, as in 2001:db8:1::4 or 192.0.2.4";
+    let address: IpAddr =
+        value.string("2001:db8:1::4")?.parse().map_err(|_| format!("not an IP address; {right}"))?;
     match not_a_host(&address) {
         Some(what) => Err(format!("{what}; {right}")),
         None => Ok(address),
@@ -107,15 +108,15 @@ pub(super) fn peer(value: &Value<'_>) -> Read<IpAddr> {
 }
 
 pub(super) fn folder(value: &Value<'_>) -> Read<PathBuf> {
-    absolute(value.string()?)
+    absolute(value.string(super::DEFAULT_BPFFS)?)
 }
 
 pub(super) fn socket(value: &Value<'_>) -> Read<PathBuf> {
-    let path = value.string()?;
+    let path = value.string(super::DEFAULT_SOCKET)?;
     if path.len() > SOCKET_PATH_MAX {
         return Err(format!("too long for a socket; use at most {SOCKET_PATH_MAX} bytes"));
     }
-    if path.ends_with('/') {
+    if matches!(path.rsplit('/').next(), Some("" | "." | "..")) && path.contains('/') {
         return Err("a folder; use the path of a file that wgha may create".to_owned());
     }
     absolute(path)
@@ -160,5 +161,5 @@ fn duration(value: &Value<'_>) -> Read<Duration> {
         return Err("a number without a unit; use a string with one, as in \"100ms\" or \"1s\"".to_owned());
     }
     let wrong = "not a duration; use a number with a unit, as in \"100ms\" or \"1s\"";
-    humantime::parse_duration(value.string()?).map_err(|_| wrong.to_owned())
+    humantime::parse_duration(value.string("100ms")?).map_err(|_| wrong.to_owned())
 }

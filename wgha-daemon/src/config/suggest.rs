@@ -1,7 +1,8 @@
 //! "Did you mean …?"
 
-/// The one of `known` that `typed` most likely stands for, if one is near.
+/// The one of `known` that `typed` most likely stands for, if one is near. Capitals do not count.
 pub(super) fn suggest<'k>(typed: &str, known: &[&'k str]) -> Option<&'k str> {
+    let typed = &typed.to_lowercase();
     let nearest = known.iter().map(|k| (distance(typed, k), *k)).min()?;
     (nearest.0 <= (nearest.1.len() / 3).max(1)).then_some(nearest.1)
 }
@@ -32,6 +33,7 @@ mod tests {
         for (typed, meant) in [
             ("prioritiy", Some("priority")),
             ("Preempt", Some("preempt")),
+            ("ID", Some("id")),
             ("preempt-delay", Some("preempt_delay")),
             ("di", None),
             ("vrid", None),

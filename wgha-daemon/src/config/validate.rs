@@ -147,9 +147,9 @@ fn conflict(this: &Located<IpAddr>, before: &[Located<IpAddr>], vrrp: Option<&Vr
 /// The inner `None`: nothing is said, and the default depends on what the daemon is allowed.
 fn detect(document: &Document<'_>) -> Option<Option<Detect>> {
     let section = document.section("detect", DETECT_KEYS, None);
-    let interval = section.optional("interval", None, |value| read::detect_interval(value).map(Some))?;
-    let multiplier =
-        section.optional("multiplier", None, |value| read::detect_multiplier(value).map(Some))?;
+    let interval = section.optional("interval", None, |value| read::detect_interval(value).map(Some));
+    let multiplier = section.optional("multiplier", None, |value| read::detect_multiplier(value).map(Some));
+    let (interval, multiplier) = (interval?, multiplier?);
     let default = Detect::REAL_TIME;
     let said = interval.is_some() || multiplier.is_some();
     Some(said.then(|| Detect {

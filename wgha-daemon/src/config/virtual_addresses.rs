@@ -6,7 +6,7 @@ use wgha_common::{Family, abi::MAX_VIPS, wire::vrrp};
 
 use super::{
     VirtualAddress,
-    document::{Located, Section, Value},
+    document::{Located, Section, Value, shown},
     read::not_a_host,
 };
 
@@ -51,16 +51,19 @@ fn conflict(
 }
 
 fn virtual_address(value: &Value<'_>) -> Result<VirtualAddress, String> {
-    let written = value.string()?;
+    let written = value.string("2001:db8:1::2/64")?;
+    if written.contains(',') {
+        return Err("several in one string; put each in double quotes of its own".to_owned());
+    }
     let Some((address, prefix)) = written.split_once('/') else {
-        let right = "add the prefix of the uplink's subnet, as in 2001:db8:1::2/64";
+        let right = "add the prefix of the uplink's subnet, as in 2001:db8:1::2/64 or 192.0.2.2/24";
         let known = written.parse::<IpAddr>().is_ok();
         return Err(format!(
             "{}; {right}",
             if known { "no prefix" } else { "not an IP address with a prefix" }
         ));
     };
-    let right = "use one as in 2001:db8:1::2/64";
+    let right = "use one as in 2001:db8:1::2/64 or 192.0.2.2/24";
     let address: IpAddr = address.parse().map_err(|_| format!("not an IP address; {right}"))?;
     if let Some(what) = not_a_host(&address) {
         return Err(format!("{what}; use a unicast address of the uplink's subnet"));
@@ -78,7 +81,8 @@ fn prefix_len(prefix: &str, family: Family) -> Result<u8, String> {
     let bits = prefix.bytes().all(|b| b.is_ascii_digit()).then(|| prefix.parse::<u8>().ok()).flatten();
     bits.filter(|bits| (1..=family.max_prefix_len()).contains(bits)).ok_or_else(|| {
         format!(
-            "/{prefix} is no {family} prefix; use /1 to /{}, that of the uplink's subnet",
+            "/{} is no {family} prefix; use /1 to /{}, that of the uplink's subnet",
+            shown(prefix),
             family.max_prefix_len()
         )
     })

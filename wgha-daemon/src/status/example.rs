@@ -8,7 +8,7 @@ use super::{
 };
 
 /// A, which has taken over two hours ago.
-pub(super) fn active() -> Snapshot {
+pub(crate) fn active() -> Snapshot {
     Snapshot {
         version: "0.1.0".into(),
         config: "/etc/wgha/wgha.toml".into(),
@@ -74,7 +74,8 @@ pub(super) fn active() -> Snapshot {
 }
 
 /// B, which served until A came back.
-pub(super) fn backup() -> Snapshot {
+#[cfg(test)]
+pub(crate) fn backup() -> Snapshot {
     let mut s = active();
     s.role = "backup".into();
     s.role_since_s = 12.34;
@@ -106,7 +107,8 @@ pub(super) fn backup() -> Snapshot {
 }
 
 /// B, whose uplink was set down, and then its WireGuard interface deleted.
-pub(super) fn fault() -> Snapshot {
+#[cfg(test)]
+pub(crate) fn fault() -> Snapshot {
     let mut s = backup();
     s.role = "fault".into();
     s.role_since_s = 0.512;
@@ -127,7 +129,7 @@ pub(super) fn fault() -> Snapshot {
 }
 
 fn address(text: &str) -> IpAddr {
-    text.parse().unwrap()
+    text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
 }
 
 fn heard(source: &str, ms_ago: f64, priority: u8, adverts: u64) -> RouterStatus {

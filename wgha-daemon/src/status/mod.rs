@@ -1,8 +1,8 @@
 //! Tells. One [`Snapshot`] of the node, as a table, as JSON, and over the control socket.
 
 pub mod control;
-#[cfg(test)]
-mod example;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod example;
 mod human;
 mod notify;
 mod recorder;

@@ -63,6 +63,7 @@ pub fn event_line(event: &Event) -> String {
 
 fn headline(s: &Snapshot, now: SystemTime) -> String {
     let since = Duration::try_from_secs_f64(s.role_since_s).ok().and_then(|ago| now.checked_sub(ago));
+    let since = since.filter(|at| *at >= SystemTime::UNIX_EPOCH); // humantime knows nothing before that
     let since = since.map_or(String::new(), |at| {
         let at = humantime::format_rfc3339_seconds(at).to_string();
         format!(" since {} UTC", at.trim_end_matches('Z').replace('T', " "))
@@ -231,7 +232,7 @@ fn tunnel(s: &Snapshot) -> Vec<String> {
         vec![format!("{} {}, {port}, {kind}, {peers}", w.interface, if w.up { "up" } else { "down" })];
     for (direction, label) in [("ingress", "in "), ("egress", "out")] {
         if let Some(traffic) = w.traffic.get(direction).filter(|traffic| !traffic.is_empty()) {
-            let total = traffic.values().map(|t| t.bytes).sum();
+            let total = traffic.values().fold(0, |total: u64, t| total.saturating_add(t.bytes));
             let types: Vec<_> = traffic.iter().map(|(name, t)| message_type(name, *t)).collect();
             lines.push(format!("{label} {}: {}", bytes(total), types.join(", ")));
         }
@@ -339,7 +340,12 @@ mod tests {
         s.vrrp.advert_interval_ms = u32::MAX;
         s.lease.remaining_ms = Some(-1.0);
         s.uptime_s = f64::MAX;
+        for traffic in s.wireguard.traffic.values_mut().flat_map(|kinds| kinds.values_mut()) {
+            traffic.bytes = u64::MAX;
+        }
         assert!(table(&s, SystemTime::UNIX_EPOCH).starts_with("ACTIVE ("));
+        s.role_since_s = 1e10;
+        assert!(table(&s, SystemTime::now()).starts_with("ACTIVE ("), "since before there was a clock");
     }
 
     #[test]

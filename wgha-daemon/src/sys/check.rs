@@ -130,6 +130,10 @@ fn uplink(config: &Config, link: &link::Link, addresses: &[InterfaceAddress], re
     for vip in &vrrp.virtual_addresses {
         virtual_address(*vip, &what, addresses, report);
     }
+    for peer in config.peers.iter().filter(|peer| addresses.iter().any(|own| own.address == **peer)) {
+        let why = "an address of this server; use the other server's own address";
+        report.problem(format!("peer {peer}"), why);
+    }
 }
 
 fn virtual_address(vip: VirtualAddress, uplink: &str, addresses: &[InterfaceAddress], report: &mut Report) {

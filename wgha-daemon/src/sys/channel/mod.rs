@@ -19,6 +19,8 @@
 mod budget;
 mod clock;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod hello;
 mod key;
 mod link;

@@ -1,0 +1,6 @@
+//! See `wgha::fuzz::request`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _ = wgha::fuzz::request(bytes);
+});
