@@ -3,7 +3,7 @@
 mod keepalived;
 mod wgha;
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use anyhow::{Result, bail};
 
@@ -88,6 +88,14 @@ pub trait Daemon {
 
     /// What it has logged.
     fn log(&self) -> Vec<String>;
+
+    /// From when until when it was Active (CLOCK_MONOTONIC, ns), if it tells.
+    ///
+    /// # Errors
+    /// That it cannot be asked.
+    fn terms(&self) -> Result<Vec<Range<u64>>> {
+        Ok(Vec::new())
+    }
 }
 
 /// All of them, in the order of tables.

@@ -1,8 +1,9 @@
 //! wgha, from its defaults to as fast as it goes.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use anyhow::{Result, ensure};
+use serde_json::Value;
 
 use super::{Contestant, Daemon};
 use crate::{Node, Settings, Topology, Which, fault::Resignation, node};
@@ -121,5 +122,12 @@ impl Daemon for Node {
 
     fn log(&self) -> Vec<String> {
         Self::log(self)
+    }
+
+    fn terms(&self) -> Result<Vec<Range<u64>>> {
+        let roles: Vec<_> = self.events()?.into_iter().filter(|event| event["kind"] == "role").collect();
+        let at = |event: &Value| event["at_ns"].as_u64().unwrap_or_default();
+        let active = roles.iter().enumerate().filter(|(_, event)| event["what"] == "active");
+        Ok(active.map(|(i, event)| at(event)..roles.get(i + 1).map_or(u64::MAX, at)).collect())
     }
 }

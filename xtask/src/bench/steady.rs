@@ -86,6 +86,9 @@ fn observe(contestant: &dyn Contestant) -> Result<[Used; 2]> {
     Ok([used(A, 0)?, used(B, 1)?])
 }
 
+/// One of them.
+type Figure = fn(&Used) -> f64;
+
 impl Used {
     fn cpu_percent(&self) -> f64 {
         self.usage.cpu_ns as f64 / OBSERVED.as_nanos() as f64 * 100.0
@@ -178,11 +181,11 @@ fn report(contestants: &[Box<dyn Contestant>], all: &[Used]) -> Report {
 /// Both servers together: on a veth, whoever sends pays for the whole way to the other server's sockets, and who sends
 /// is the Active of one and the Backup of the other.
 fn claimed(name: &str, all: &[Used]) -> Vec<Vec<String>> {
-    let sum = |name: &str, value: fn(&Used) -> f64| -> Vec<f64> {
+    let sum = |name: &str, value: Figure| -> Vec<f64> {
         let of = |which: Which| all.iter().filter(move |u| u.name == name && u.which == which).map(value);
         of(A).zip(of(B)).map(|(a, b)| a + b).collect()
     };
-    let values: [(&str, fn(&Used) -> f64); 2] = [("CPU", Used::cpu_percent), ("memory", Used::mebibytes)];
+    let values: [(&str, Figure); 2] = [("CPU", Used::cpu_percent), ("memory", Used::mebibytes)];
     let row = |(what, value)| {
         let pairs = sum(name, value).into_iter().zip(sum(KEEPALIVED, value));
         let ratios: Vec<Measured> = pairs.map(|(ours, theirs)| Some(ours / theirs)).collect();
@@ -194,8 +197,7 @@ fn claimed(name: &str, all: &[Used]) -> Vec<Vec<String>> {
 
 fn row(contestant: &dyn Contestant, which: Which, all: &[Used]) -> Option<Vec<String>> {
     let of: Vec<_> = all.iter().filter(|u| u.name == contestant.name() && u.which == which).collect();
-    let summary =
-        |value: fn(&Used) -> f64| Summary::of(&of.iter().map(|u| Some(value(u))).collect::<Vec<_>>());
+    let summary = |value: Figure| Summary::of(&of.iter().map(|u| Some(value(u))).collect::<Vec<_>>());
     let cpu = summary(Used::cpu_percent)?;
     let (median, min, max) = (cpu.median?, cpu.min?, cpu.max?);
     // A percent of a core is 10,000 µs a second.

@@ -118,6 +118,7 @@ fn table(case: Case, rounds: &[Vec<Run>]) -> Table {
         "max",
         "on the VIP",
         "stray packets",
+        "false failovers",
         "first initiation",
         "steal",
     ];
@@ -136,6 +137,7 @@ fn table(case: Case, rounds: &[Vec<Run>]) -> Table {
             words_of(summary.max),
             format!("{on_vip}/{}", runs.len()),
             runs.iter().map(|run| run.strays + run.from_backup).sum::<usize>().to_string(),
+            runs.iter().map(|run| run.false_failovers).sum::<usize>().to_string(),
             initiation.map_or_else(|| "–".to_owned(), |ms| words_of(Some(ms))),
             runs.iter().map(|run| run.stolen).sum::<u64>().to_string(),
         ])

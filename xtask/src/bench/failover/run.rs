@@ -48,6 +48,8 @@ pub struct Run {
     pub strays: usize,
     /// How many came from the Backup.
     pub from_backup: usize,
+    /// How often the Backup took over before the fault.
+    pub false_failovers: usize,
     /// The rest of what the prober saw.
     pub seen: Outages,
     /// Ticks that the host took meanwhile.
@@ -87,7 +89,8 @@ impl Run {
             by: probers.iter().filter_map(|p| p.last_echo(at_ns)).max_by_key(|e| e.at_ns).map(|e| e.by),
             on_vip: scene.topology.client_tunnel.wg_show("endpoints")?.contains(&vip),
             strays: scene.strays(),
-            from_backup: scene.sent_by_backup(at_ns),
+            from_backup: scene.sent_by_backup(at_ns)?,
+            false_failovers: scene.false_failovers(at_ns)?,
             seen,
             stolen,
         })
@@ -104,6 +107,7 @@ impl Run {
             "client_is_on_vip": self.on_vip,
             "packets_from_other_addresses": self.strays,
             "packets_from_backup": self.from_backup,
+            "false_failovers": self.false_failovers,
             "probes_lost": self.seen.lost,
             "prober_paused_ms": millis(self.seen.own_pause),
             "steal_ticks": self.stolen,
@@ -114,10 +118,12 @@ impl Run {
     pub fn complaint(&self) -> Option<String> {
         let strays = (self.strays > 0).then(|| format!("{} packets not from the VIP", self.strays));
         let backup = (self.from_backup > 0).then(|| format!("{} packets from the Backup", self.from_backup));
+        let early = (self.false_failovers > 0)
+            .then(|| format!("{} failovers before anything had failed", self.false_failovers));
         let vip = (self.outage.is_some() && !self.on_vip).then(|| "client not on the VIP".to_owned());
         let paused = (self.seen.own_pause > Duration::from_millis(2))
             .then(|| format!("the prober itself paused for {:.1} ms", millis(self.seen.own_pause)));
-        let all: Vec<_> = [strays, backup, vip, paused].into_iter().flatten().collect();
+        let all: Vec<_> = [strays, backup, early, vip, paused].into_iter().flatten().collect();
         (!all.is_empty()).then(|| all.join(", "))
     }
 }

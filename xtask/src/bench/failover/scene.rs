@@ -1,6 +1,6 @@
 //! One network with one contestant in it, brought to where the fault is to happen.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, ops::Range, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use wgha_tests::{
@@ -109,16 +109,34 @@ impl<'a> Scene<'a> {
         self.sent_by_wireguard().filter(|(_, _, source)| *source != vip).count()
     }
 
-    /// Frames of WireGuard's port that the Backup has sent before the fault.
-    pub fn sent_by_backup(&self, fault_ns: u64) -> usize {
+    /// Frames of WireGuard's port that the Backup has sent before the fault; those do not count that it has sent while it
+    /// was Active.
+    pub fn sent_by_backup(&self, fault_ns: u64) -> Result<usize> {
         let backup = self.case.active().other();
         // In these it has served before.
         if matches!(self.case.condition, Condition::Warm | Condition::Double)
             || self.case.fault == Fault::Return
         {
-            return 0;
+            return Ok(0);
         }
-        self.sent_by_wireguard().filter(|(which, at_ns, _)| *which == backup && *at_ns < fault_ns).count()
+        let terms = self.terms(backup)?;
+        let sent = self.sent_by_wireguard().filter(|(which, at_ns, _)| {
+            *which == backup && *at_ns < fault_ns && !terms.iter().any(|term| term.contains(at_ns))
+        });
+        Ok(sent.count())
+    }
+
+    /// How often nobody had failed and the Backup took over all the same.
+    pub fn false_failovers(&self, fault_ns: u64) -> Result<usize> {
+        let terms = match (self.case.condition, self.case.fault) {
+            (Condition::Warm | Condition::Double, _) | (_, Fault::Return) => Vec::new(),
+            _ => self.terms(self.case.active().other())?,
+        };
+        Ok(terms.iter().filter(|term| term.start < fault_ns).count())
+    }
+
+    fn terms(&self, which: Which) -> Result<Vec<Range<u64>>> {
+        self.daemons[index(which)].as_ref().map_or(Ok(Vec::new()), |daemon| daemon.terms())
     }
 
     /// When the new Active has sent its first initiation since then.
