@@ -34,8 +34,19 @@ pub fn patience(time: Duration) -> Duration {
 ///
 /// # Errors
 /// `look`'s own, or that nothing was found within `timeout`, or that the user interrupted.
-pub fn wait_for<T>(what: &str, timeout: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let timeout = patience(timeout);
+pub fn wait_for<T>(what: &str, timeout: Duration, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    wait_at_most(what, patience(timeout), look)
+}
+
+/// The same, but waits no longer where everything is slow: for a timeout that is one of a protocol's own.
+///
+/// # Errors
+/// As [`wait_for`].
+pub fn wait_at_most<T>(
+    what: &str,
+    timeout: Duration,
+    mut look: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let deadline = Instant::now() + timeout;
     loop {
         interrupt::check()?;
@@ -45,7 +56,8 @@ pub fn wait_for<T>(what: &str, timeout: Duration, mut look: impl FnMut() -> Resu
         if Instant::now() >= deadline {
             bail!("waited {timeout:?} in vain for {what}");
         }
-        std::thread::sleep(LOOK_EVERY);
+        // A look may be a program that is started: there must be time left for what is waited for.
+        std::thread::sleep(patience(LOOK_EVERY));
     }
 }
 

@@ -75,8 +75,8 @@ fn nothing_outlives_a_harness_that_is_killed() {
     let mut victim = Command::new(env::current_exe().unwrap());
     victim.args(["--ignored", "--exact", "works_until_it_is_killed"]);
     let mut victim = victim.env(VICTIM, std::process::id().to_string()).spawn().unwrap();
-    // The victim, five namespaces, three tunnels and keepalived at the least.
-    wait_until("the victim's work", SOON, || Ok(marked(&mark).len() > 9)).unwrap();
+    // The victim, five namespaces and keepalived with its child; where tunnels are processes they are there before it.
+    wait_until("the victim's work", SOON, || Ok(marked(&mark).len() > 7)).unwrap();
     let namespaces = marked(&mark).into_iter().filter_map(|id| net_of(&id)).collect::<Vec<_>>();
     assert!(namespaces.len() > 5);
     victim.kill().unwrap();

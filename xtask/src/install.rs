@@ -43,8 +43,10 @@ pub enum Tool {
     Depmod,
     /// Unpacks kernels and modules.
     Xz,
-    /// Unpacks kernels.
+    /// Unpacks kernels: those of 6.12.
     Zstd,
+    /// And those of 6.1.
+    Lz4,
     /// Leaves out what only debuggers read.
     Strip,
 }
@@ -65,7 +67,7 @@ impl Tool {
     ];
 
     /// What a virtual machine needs beside what its tests need.
-    pub const VM: &'static [Self] = &[Self::Qemu, Self::Depmod, Self::Xz, Self::Zstd, Self::Strip];
+    pub const VM: &'static [Self] = &[Self::Qemu, Self::Depmod, Self::Xz, Self::Zstd, Self::Lz4, Self::Strip];
 
     const fn command(self) -> &'static str {
         match self {
@@ -84,6 +86,7 @@ impl Tool {
             Self::Depmod => "depmod",
             Self::Xz => "xz",
             Self::Zstd => "zstd",
+            Self::Lz4 => "lz4",
             Self::Strip => "strip",
         }
     }
@@ -105,6 +108,7 @@ impl Tool {
             Self::Depmod => "kmod",
             Self::Xz => "xz-utils",
             Self::Zstd => "zstd",
+            Self::Lz4 => "lz4",
             Self::Strip => "binutils",
         }
     }

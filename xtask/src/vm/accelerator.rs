@@ -34,7 +34,8 @@ impl Accelerator {
         if let Some(found) = noted.strip_prefix(&boot).filter(|_| !boot.is_empty()) {
             return Ok(if found == Self::Kvm.name() { Self::Kvm } else { Self::Tcg });
         }
-        let found = if Path::new("/dev/kvm").exists() { Self::probe(kernel, initramfs, cache) } else { Self::Tcg };
+        let found =
+            if Path::new("/dev/kvm").exists() { Self::probe(kernel, initramfs, cache) } else { Self::Tcg };
         fs::write(note, boot + found.name())?;
         Ok(found)
     }
@@ -51,7 +52,9 @@ impl Accelerator {
         match tried {
             Ok(Ended::Code(0)) => Self::Kvm,
             Ok(ended) => {
-                println!("/dev/kvm is there, but a machine did not do its work ({ended:?}): emulation instead");
+                println!(
+                    "/dev/kvm is there, but a machine did not do its work ({ended:?}): emulation instead"
+                );
                 Self::Tcg
             }
             Err(e) => {

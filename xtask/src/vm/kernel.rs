@@ -46,7 +46,6 @@ impl Kernel {
         let modules = modules::chosen(&root, &release);
         Ok(Self { series: series.to_owned(), release, image, modules })
     }
-
 }
 
 /// The package of the newest kernel of a series for virtual machines, signed as Debian's users have it.
@@ -90,7 +89,8 @@ fn unpack(package: &str, root: &Path) -> Result<()> {
 
 /// The ELF image in a bzImage: a compressed stream somewhere behind its own code (scripts/extract-vmlinux).
 fn elf_of(image: &[u8], folder: &Path) -> Result<Vec<u8>> {
-    let streams: [(&[u8], &str); 2] = [(b"\x28\xb5\x2f\xfd", "zstd"), (b"\xfd7zXZ\0", "xz")];
+    let streams: [(&[u8], &str); 3] =
+        [(b"\x28\xb5\x2f\xfd", "zstd"), (b"\xfd7zXZ\0", "xz"), (b"\x02\x21\x4c\x18", "lz4")];
     let packed = folder.join("packed");
     for (magic, program) in streams {
         for start in positions(image, magic) {
@@ -103,7 +103,7 @@ fn elf_of(image: &[u8], folder: &Path) -> Result<Vec<u8>> {
             }
         }
     }
-    ensure!(image.starts_with(b"\x7fELF"), "no kernel packed by zstd or xz is in {}", folder.display());
+    ensure!(image.starts_with(b"\x7fELF"), "no kernel packed by zstd, xz or lz4 is in {}", folder.display());
     Ok(image.to_vec())
 }
 

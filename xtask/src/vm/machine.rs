@@ -54,6 +54,7 @@ pub struct Machine {
     to: ChildStdin,
     from: Receiver<String>,
     log: File,
+    booted: Instant,
 }
 
 impl Machine {
@@ -84,7 +85,7 @@ impl Machine {
             let mut lines = BufReader::new(from).split(b'\n').map_while(Result::ok);
             lines.try_for_each(|line| sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()))
         });
-        let mut machine = Self { qemu, to, from: receiver, log };
+        let mut machine = Self { qemu, to, from: receiver, log, booted: Instant::now() };
         let limit = parts.accelerator.booting();
         let release = machine.wait_for("ready ", limit, &mut |_| {});
         let release = release.with_context(|| format!("no machine: see {}", console.display()))?;
@@ -99,7 +100,7 @@ impl Machine {
     /// # Errors
     /// The machine is no more.
     pub fn run(&mut self, line: &str, limit: Duration, said: &mut dyn FnMut(&str)) -> Result<Ended> {
-        writeln!(self.log, "$ {line}")?;
+        self.note(&format!("$ {line}"))?;
         writeln!(self.to, "{} {line}", limit.as_secs())?;
         let code = self.wait_for("end ", limit + GRACE, said)?;
         match code.parse().with_context(|| code.clone())? {
@@ -125,13 +126,18 @@ impl Machine {
         bail!("the machine did not switch itself off within {OFF:?}")
     }
 
+    /// Writes a line to the log, with the seconds since it was started.
+    fn note(&mut self, line: &str) -> std::io::Result<()> {
+        writeln!(self.log, "{:7.2} {line}", self.booted.elapsed().as_secs_f64())
+    }
+
     /// The rest of the line of `init` that begins so; all other lines are logged and shown to `said`.
     fn wait_for(&mut self, start: &str, limit: Duration, said: &mut dyn FnMut(&str)) -> Result<String> {
         let end = Instant::now() + limit;
         loop {
             match self.from.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
-                    writeln!(self.log, "{line}")?;
+                    self.note(&line)?;
                     match line.strip_prefix(MARK).and_then(|line| line.strip_prefix(start)) {
                         Some(rest) => return Ok(rest.to_owned()),
                         None => said(&line),
@@ -153,12 +159,17 @@ impl Drop for Machine {
 }
 
 fn command(parts: &Parts<'_>, console: &Path) -> Command {
-    let append = "console=ttyS0 loglevel=5 panic=-1 reboot=t mitigations=off nokaslr random.trust_cpu=on tsc=reliable";
+    let append =
+        "console=ttyS0 loglevel=5 panic=-1 reboot=t mitigations=off nokaslr random.trust_cpu=on tsc=reliable";
     // Whoever types this has a machine to share with others.
     let mut command = Command::new("nice");
     command.args(["-n", "19", "qemu-system-x86_64", "-M", "q35"]).args(parts.accelerator.options());
     command.args(["-smp", "2", "-m", MEMORY_MIB, "-nodefaults", "-no-user-config", "-display", "none"]);
-    command.arg("-serial").arg(format!("file:{}", console.display())).args(["-serial", "stdio", "-no-reboot"]);
+    command.arg("-serial").arg(format!("file:{}", console.display())).args([
+        "-serial",
+        "stdio",
+        "-no-reboot",
+    ]);
     command.arg("-kernel").arg(&parts.kernel.image).arg("-initrd").arg(parts.initramfs);
     command.args(["-append", append]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());

@@ -105,9 +105,12 @@ mod tests {
         matrix.enter("b".to_owned(), Outcome::Passed(seconds(4)));
         matrix.enter("c".to_owned(), Outcome::Died);
         let lines = matrix.to_string();
-        let words =
-            lines.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
-        let expected = ["test 6.1 6.12", "a ok 3 s -", "b LATE 60 s ok 4 s", "c - DIED", "passed 1 of 2 1 of 2"];
+        let words = lines
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect::<Vec<_>>();
+        let expected =
+            ["test 6.1 6.12", "a ok 3 s -", "b LATE 60 s ok 4 s", "c - DIED", "passed 1 of 2 1 of 2"];
         assert_eq!(words, expected);
         assert_eq!(matrix.failures(), 2);
     }

@@ -236,14 +236,14 @@ fn the_kernel_is_understood() {
         &format!("c800 0080 2400 0100 {key} 2400 0200 {psk}"), // PRESHARED_KEY
         "1400 0600 00f1536500000000 0700000000000000", // LAST_HANDSHAKE_TIME
         "0600 0500 1900 0000 0c00 0800 bd95000000000000 0c00 0700 b008000000000000", // keepalive, TX_BYTES, RX_BYTES
-        "0800 0a00 01000000",                    // PROTOCOL_VERSION
-        "2000 0400 0a00 0007 00000000 fe800000000000000000000000000001 05000000", // ENDPOINT
+        "0800 0a00 01000000",                                                        // PROTOCOL_VERSION
+        "2000 0400 0a00 0007 00000000 fe800000000000000000000000000001 05000000",    // ENDPOINT
         "2000 0980 1c00 0080 0600 0100 0200 0000 0500 0300 18 000000 0800 0200 c0a80400", // ALLOWEDIPS
     ];
     let next = [
-        "5800 0880",                                 // PEERS go on
-        &format!("5400 0080 2400 0100 {key}"),       // the same one
-        "2c00 0980 2800 0080 0600 0100 0a00 0000",   // ALLOWEDIPS go on
+        "5800 0880",                               // PEERS go on
+        &format!("5400 0080 2400 0100 {key}"),     // the same one
+        "2c00 0980 2800 0080 0600 0100 0a00 0000", // ALLOWEDIPS go on
         "1400 0200 20010db8000000000000000000000000 0500 0300 30 000000",
     ];
     let mut device = Configuration::new();

@@ -179,5 +179,7 @@ fn resolve(socket: &Socket) -> io::Result<u16> {
     attribute(&mut message, CTRL_ATTR_FAMILY_NAME, b"wireguard\0");
     let answer = exchange(socket, message)?;
     let found = attributes(&answer).find(|(kind, _)| *kind == CTRL_ATTR_FAMILY_ID);
-    found.and_then(|(_, value)| number(value, u16::from_ne_bytes)).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    found
+        .and_then(|(_, value)| number(value, u16::from_ne_bytes))
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }

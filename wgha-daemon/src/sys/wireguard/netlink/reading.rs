@@ -20,7 +20,9 @@ pub(in super::super) fn read(to: &mut Configuration, part: &[u8]) {
     for (kind, value) in attributes(part) {
         match kind {
             WGDEVICE_A_PRIVATE_KEY => to.private_key = number(value, |key| key),
-            WGDEVICE_A_LISTEN_PORT => to.listen_port = number(value, u16::from_ne_bytes).filter(|port| *port != 0),
+            WGDEVICE_A_LISTEN_PORT => {
+                to.listen_port = number(value, u16::from_ne_bytes).filter(|port| *port != 0)
+            }
             WGDEVICE_A_PEERS => to.peers.extend(attributes(value).filter_map(|(_, value)| peer(value))),
             _ => {}
         }

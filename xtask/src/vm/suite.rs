@@ -27,7 +27,14 @@ pub struct Binary {
 /// They do not build.
 pub fn build(filter: &str) -> Result<Vec<Binary>> {
     let mut command = run::cargo();
-    command.args(["test", "--package", PACKAGE, "--tests", "--no-run", "--message-format=json-render-diagnostics"]);
+    command.args([
+        "test",
+        "--package",
+        PACKAGE,
+        "--tests",
+        "--no-run",
+        "--message-format=json-render-diagnostics",
+    ]);
     command.stderr(std::process::Stdio::inherit());
     let said = String::from_utf8(command.output()?.stdout)?;
     let mut binaries = Vec::new();
