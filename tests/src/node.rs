@@ -5,7 +5,7 @@ use std::{
     env, io,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Output},
-    sync::OnceLock,
+    sync::{LazyLock, OnceLock},
     time::Duration,
 };
 
@@ -19,6 +19,8 @@ use crate::{
 
 /// Names the wgha binary to test.
 pub const BINARY: &str = "WGHA_BIN";
+/// Names what `[uplink] attach` is to be in tests that leave it to wgha.
+pub const ATTACH: &str = "WGHA_ATTACH";
 /// Where a node's configuration is, inside its namespace.
 pub const CONFIG: &str = "/run/wgha/wgha.toml";
 
@@ -60,7 +62,7 @@ impl Settings {
             advert_interval: "100ms".into(),
             preempt: true,
             virtual_addresses: vec![plan.with_prefix(plan.vip)],
-            attach: "auto",
+            attach: usual_attach(),
             more_vrrp: String::new(),
             peer: Some(plan.server(which.other()).to_string()),
             detect: None,
@@ -85,6 +87,13 @@ impl Settings {
             self.virtual_addresses
         )
     }
+}
+
+/// What [`ATTACH`] says, or else `auto`.
+#[must_use]
+pub fn usual_attach() -> &'static str {
+    static USUAL: LazyLock<String> = LazyLock::new(|| env::var(ATTACH).unwrap_or_else(|_| "auto".to_owned()));
+    &USUAL
 }
 
 /// A running daemon. Dropping it kills it.

@@ -44,6 +44,11 @@ const ALL: [&str; 2] = ["6.1", "6.12"];
 /// What a test may take where it is not slowed down.
 const LIMIT: Duration = Duration::from_secs(75);
 
+/// What is measured unless something else is named: more would take an hour under emulation.
+const BENCH: &str = "failover --runs 3 --contestants B,B0,B2,W50,W10 --markdown";
+/// What a bench may take.
+const BENCH_LIMIT: Duration = Duration::from_secs(3600);
+
 /// What can be chosen.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -51,9 +56,17 @@ pub struct Args {
     #[arg(long, default_value = "6.12")]
     kernel: String,
 
+    /// Where the kernel half is attached in tests that leave it to wgha: `auto`, `native`, `generic`, `tc`, or several
+    #[arg(long, value_delimiter = ',', default_value = "auto")]
+    mode: Vec<String>,
+
     /// Who executes the machine; whoever is found to work unless named
     #[arg(long, value_enum)]
     accelerator: Option<Accelerator>,
+
+    /// Instead of the tests, `cargo xtask bench` with these words in each machine
+    #[arg(long, value_name = "WORDS", num_args = 0..=1, default_missing_value = BENCH)]
+    bench: Option<String>,
 
     /// Run only tests whose name (file::test) contains this
     #[arg(default_value = "")]
@@ -69,15 +82,21 @@ pub fn run(args: Args) -> Result<()> {
     install::ensure(Tool::VM)?;
     let object = build_ebpf::build()?;
     build_daemon()?;
-    let binaries = suite::build(&args.filter)?;
-    let contents = contents(&binaries, object);
+    let binaries = if args.bench.is_some() { Vec::new() } else { suite::build(&args.filter)? };
+    let contents = contents(&binaries, object)?;
     let series = if args.kernel == "all" { ALL.to_vec() } else { vec![args.kernel.as_str()] };
     let mut matrix = Matrix::default();
     for series in series {
-        on_kernel(series, &args, &binaries, &contents, &mut matrix)?;
+        let place = Place::prepare(series, args.accelerator, &contents)?;
+        match &args.bench {
+            Some(words) => place.bench(words)?,
+            None => place.test(series, &args.mode, &binaries, &mut matrix)?,
+        }
     }
-    println!("\n{matrix}");
-    fs::write(cache().join("matrix"), matrix.to_string())?;
+    if args.bench.is_none() {
+        println!("\n{matrix}");
+        fs::write(cache().join("matrix"), matrix.to_string())?;
+    }
     ensure!(
         matrix.failures() == 0,
         "{} did not pass: logs are below {}",
@@ -103,72 +122,101 @@ fn build_daemon() -> Result<()> {
     run::shown(command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1"))
 }
 
-fn contents(binaries: &[Binary], object: PathBuf) -> Contents {
-    let built = binaries.iter().map(|binary| binary.path.clone()).chain([daemon()]).collect();
-    // Paths that were compiled in go through the folder of the package.
-    let folders = vec![run::workspace().join("tests")];
+/// Paths that were compiled into the tests go through the folder of the package.
+fn contents(binaries: &[Binary], object: PathBuf) -> Result<Contents> {
+    let built = binaries.iter().map(|binary| binary.path.clone()).chain([daemon(), std::env::current_exe()?]);
     let scapy = binaries.iter().any(|binary| ["verdicts", "wire"].contains(&binary.name.as_str()));
-    Contents { built, files: vec![object], folders, scapy }
+    let folders = vec![run::workspace().join("tests")];
+    Ok(Contents { built: built.collect(), files: vec![object], folders, scapy })
 }
 
-fn on_kernel(
-    series: &str,
-    args: &Args,
-    binaries: &[Binary],
-    contents: &Contents,
-    matrix: &mut Matrix,
-) -> Result<()> {
-    let kernel = Kernel::take(series, &cache())?;
-    let folder = cache().join(&kernel.series);
-    // The last run's console and log.
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    let initramfs = initramfs::write(&kernel, contents, &folder)?;
-    let accelerator = match args.accelerator {
-        Some(chosen) => chosen,
-        None => Accelerator::find(&kernel, &initramfs, &cache())?,
-    };
-    println!("\n== {} ({}), log and console in {}", kernel.release, accelerator.name(), folder.display());
-    matrix.column(format!("{series} {}", accelerator.name()));
-    let parts = Parts { kernel: &kernel, initramfs: &initramfs, accelerator, folder: &folder };
-    let mut machine = None;
-    for binary in binaries {
-        for test in &binary.tests {
-            let name = format!("{}::{test}", binary.name);
-            let outcome = one(&parts, &mut machine, &binary.path, test)?;
-            println!("{outcome:<12} {name}");
-            matrix.enter(name, outcome);
-        }
+/// A kernel, and all that is needed to boot it as often as is needed.
+struct Place {
+    kernel: Kernel,
+    folder: PathBuf,
+    initramfs: PathBuf,
+    accelerator: Accelerator,
+}
+
+impl Place {
+    fn prepare(series: &str, accelerator: Option<Accelerator>, contents: &Contents) -> Result<Self> {
+        let kernel = Kernel::take(series, &cache())?;
+        let folder = cache().join(&kernel.series);
+        // The last run's console and log.
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let initramfs = initramfs::write(&kernel, contents, &folder)?;
+        let accelerator = accelerator.map_or_else(|| Accelerator::find(&kernel, &initramfs, &cache()), Ok)?;
+        println!("\n== {} ({}), log and console in {}", kernel.release, accelerator.name(), folder.display());
+        Ok(Self { kernel, folder, initramfs, accelerator })
     }
-    machine.map_or(Ok(()), Machine::off)
-}
 
-/// One test, in a new machine if there is none. A machine that dies or hangs is the test's fault, and the next one gets a new one.
-fn one(parts: &Parts<'_>, machine: &mut Option<Machine>, binary: &Path, test: &str) -> Result<Outcome> {
-    if machine.is_none() {
+    fn boot(&self) -> Result<Machine> {
+        let Self { kernel, folder, initramfs, accelerator } = self;
         let started = Instant::now();
-        *machine = Some(Machine::boot(parts)?);
+        let machine = Machine::boot(&Parts { kernel, initramfs, accelerator: *accelerator, folder })?;
         println!("booted in {:.1} s", started.elapsed().as_secs_f64());
+        Ok(machine)
     }
-    let Some(running) = machine else { return Ok(Outcome::Died) };
-    let slowness = parts.accelerator.slowness();
-    let (daemon, binary) = (daemon(), binary.display());
-    let line = format!(
-        "WGHA_SLOW={slowness} WGHA_BIN={} WGHA_SKIP_NOT_ALLOWED=1 RUST_BACKTRACE=0 \
-         exec {binary} --exact {test} --nocapture --test-threads=1",
-        daemon.display()
-    );
-    let started = Instant::now();
-    let ended = running.run(&line, LIMIT * slowness, &mut |_| {});
-    let took = started.elapsed();
-    Ok(match ended {
-        Ok(Ended::Code(0)) => Outcome::Passed(took),
-        Ok(Ended::Code(_)) => Outcome::Failed(took),
-        Ok(Ended::Late) => Outcome::Late(took),
-        Err(e) => {
-            println!("{e:#}");
-            *machine = None;
-            Outcome::Died
+
+    /// What the harness goes by.
+    fn environment(&self, mode: &str) -> String {
+        let (slowness, daemon) = (self.accelerator.slowness(), daemon());
+        format!(
+            "WGHA_SLOW={slowness} WGHA_ATTACH={mode} WGHA_SKIP_NOT_ALLOWED=1 WGHA_BIN={}",
+            daemon.display()
+        )
+    }
+
+    /// Every test in every mode.
+    fn test(&self, series: &str, modes: &[String], binaries: &[Binary], matrix: &mut Matrix) -> Result<()> {
+        let mut machine = None;
+        for mode in modes {
+            matrix.column(format!("{series} {mode}"));
+            for (binary, test) in binaries.iter().flat_map(|b| b.tests.iter().map(move |test| (b, test))) {
+                let name = format!("{}::{test}", binary.name);
+                let outcome = self.one(&mut machine, mode, &binary.path, test)?;
+                println!("{outcome:<12} {name} ({mode})");
+                matrix.enter(name, outcome);
+            }
         }
-    })
+        machine.map_or(Ok(()), Machine::off)
+    }
+
+    /// One test, in a new machine if there is none. A machine that dies or hangs is the test's fault, and the next one
+    /// gets a new one.
+    fn one(&self, machine: &mut Option<Machine>, mode: &str, binary: &Path, test: &str) -> Result<Outcome> {
+        let mut running = match machine.take() {
+            Some(running) => running,
+            None => self.boot()?,
+        };
+        let (environment, binary) = (self.environment(mode), binary.display());
+        let line = format!("{environment} exec {binary} --exact {test} --nocapture --test-threads=1");
+        let started = Instant::now();
+        let ended = running.run(&line, LIMIT * self.accelerator.slowness(), &mut |_| {});
+        let took = started.elapsed();
+        if let Err(e) = &ended {
+            println!("{e:#}");
+            return Ok(Outcome::Died);
+        }
+        *machine = Some(running);
+        Ok(match ended {
+            Ok(Ended::Code(0)) => Outcome::Passed(took),
+            Ok(Ended::Late) => Outcome::Late(took),
+            _ => Outcome::Failed(took),
+        })
+    }
+
+    /// The benches, with what they print shown.
+    fn bench(&self, words: &str) -> Result<()> {
+        let mut machine = self.boot()?;
+        let xtask = std::env::current_exe()?;
+        let line =
+            format!("{} exec {} bench {words} --out /tmp/bench", self.environment("auto"), xtask.display());
+        let ended = machine.run(&line, BENCH_LIMIT, &mut |said| println!("{said}"))?;
+        machine.run("cat /tmp/bench/*.json", LIMIT, &mut |_| {})?;
+        machine.off()?;
+        ensure!(ended == Ended::Code(0), "the bench has not ended well: {ended:?}");
+        Ok(())
+    }
 }
