@@ -6,7 +6,7 @@ use std::{env, fs, process::Command, time::Duration};
 use wgha_tests::{
     Capture, Keepalived, KeepalivedSettings, Pinger, Topology,
     Which::{A, B},
-    may_run, monotonic_ns, pinger, wait_until,
+    may_run, monotonic_ns, node, pinger, wait_until,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -49,7 +49,8 @@ fn recipe_moves_the_tunnel(t: &Topology) {
 
     let adverts = || wire.received(cut).into_iter().filter_map(|p| p.frame().advert()).collect::<Vec<_>>();
     let first = adverts().first().copied().unwrap();
-    assert_eq!((first.vrid, first.priority, first.interval_cs), (52, 99, 10));
+    let centiseconds = u16::try_from(node::advert_interval().as_millis() / 10).unwrap();
+    assert_eq!((first.vrid, first.priority, first.interval_cs), (52, 99, centiseconds));
     assert_eq!(first.address, Some(t.plan.vip));
     let announced = wire
         .received(cut)

@@ -68,9 +68,8 @@ pub struct Args {
     #[arg(long, value_name = "WORDS", num_args = 0..=1, default_missing_value = BENCH)]
     bench: Option<String>,
 
-    /// Run only tests whose name (file::test) contains this
-    #[arg(default_value = "")]
-    filter: String,
+    /// Run only tests whose name (file::test) contains one of these
+    filters: Vec<String>,
 }
 
 /// Builds, boots, runs, and prints which test ended how.
@@ -82,7 +81,7 @@ pub fn run(args: Args) -> Result<()> {
     install::ensure(Tool::VM)?;
     let object = build_ebpf::build()?;
     build_daemon()?;
-    let binaries = if args.bench.is_some() { Vec::new() } else { suite::build(&args.filter)? };
+    let binaries = if args.bench.is_some() { Vec::new() } else { suite::build(&args.filters)? };
     let contents = contents(&binaries, object)?;
     let series = if args.kernel == "all" { ALL.to_vec() } else { vec![args.kernel.as_str()] };
     let mut matrix = Matrix::default();

@@ -21,11 +21,11 @@ pub struct Binary {
     pub tests: Vec<String>,
 }
 
-/// Builds them, and leaves out tests whose full name (`file::test`) does not contain `filter`.
+/// Builds them, and leaves out tests whose full name (`file::test`) contains none of `filters`, if there are any.
 ///
 /// # Errors
 /// They do not build.
-pub fn build(filter: &str) -> Result<Vec<Binary>> {
+pub fn build(filters: &[String]) -> Result<Vec<Binary>> {
     let mut command = run::cargo();
     command.args([
         "test",
@@ -42,14 +42,18 @@ pub fn build(filter: &str) -> Result<Vec<Binary>> {
         let list = run::output(Command::new(&path).args(["--list", "--format=terse"]))?;
         let ignored = run::output(Command::new(&path).args(["--list", "--format=terse", "--ignored"]))?;
         let ignored = names(&ignored).collect::<Vec<_>>();
-        let wanted = |test: &&str| !ignored.contains(test) && format!("{name}::{test}").contains(filter);
+        let is_named = |test: &str| {
+            let full = format!("{name}::{test}");
+            filters.is_empty() || filters.iter().any(|filter| full.contains(filter))
+        };
+        let wanted = |test: &&str| !ignored.contains(test) && is_named(test);
         let tests = names(&list).filter(wanted).map(str::to_owned).collect::<Vec<_>>();
         if !tests.is_empty() {
             binaries.push(Binary { name, path, tests });
         }
     }
     binaries.sort_by(|a, b| a.name.cmp(&b.name));
-    binaries.first().with_context(|| format!("no test is called {filter}"))?;
+    binaries.first().with_context(|| format!("no test is called {}", filters.join(" or ")))?;
     Ok(binaries)
 }
 
