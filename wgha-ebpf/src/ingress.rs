@@ -80,7 +80,8 @@ fn udp<P: Packet>(packet: &P, uplink: &UplinkConfig, carried: &Carried) -> Verdi
     probe.map_or(Verdict::Pass, verdict::of_probe)
 }
 
-#[inline(always)]
+/// What of WireGuard does not come the short way. A function of its own, as [`icmpv6`].
+#[inline(never)]
 fn wireguard<P: Packet>(packet: &P, carried: &Carried, udp: &udp::Header) -> Verdict {
     let Some(epoch) = fence::serves_wireguard() else {
         return Verdict::Drop(Counter::WireguardInFenced);

@@ -9,7 +9,7 @@ use aya_ebpf::{
 use wgha_common::{
     Address,
     abi::{
-        AdvertSeen, AdvertStamp, Answer, ClockRead, Counter, EVENTS_BYTES, Event, EventKind, Lease,
+        AdvertSeen, AdvertStamp, Answer, ClockRead, Counter, EVENTS_BYTES, Event, EventKind, Lease, MAPPED,
         MAX_PEERS, MAX_ROUTERS, MAX_VIPS, Outstanding, Revoked, Rung, SOURCE_SETS, SOURCE_WAYS, Sbfd,
         TRAFFIC_ENTRIES, Traffic, UplinkConfig,
     },
@@ -25,7 +25,7 @@ static VIPS: HashMap<Address, u8> = HashMap::with_max_entries(MAX_VIPS, 0);
 
 /// Writer: daemon. Reader: here.
 #[map]
-static LEASE: Array<Lease> = Array::with_max_entries(1, 0);
+static LEASE: Array<Lease> = Array::with_max_entries(1, MAPPED);
 
 /// Writer: daemon. Reader: here.
 #[map]
@@ -33,7 +33,7 @@ static ADVERT: Array<AdvertStamp> = Array::with_max_entries(1, 0);
 
 /// Writer: here. Readers: daemon, here.
 #[map]
-static REVOKED: Array<Revoked> = Array::with_max_entries(1, 0);
+static REVOKED: Array<Revoked> = Array::with_max_entries(1, MAPPED);
 
 /// Writer: here. Reader: daemon.
 #[map]
@@ -49,11 +49,11 @@ static PEERS: HashMap<Address, u32> = HashMap::with_max_entries(MAX_PEERS, 0);
 
 /// Writer: daemon. Reader: here.
 #[map]
-static PROBES: Array<Outstanding> = Array::with_max_entries(MAX_PEERS, 0);
+static PROBES: Array<Outstanding> = Array::with_max_entries(MAX_PEERS, MAPPED);
 
 /// Writer: here. Reader: daemon.
 #[map]
-static ANSWERS: Array<Answer> = Array::with_max_entries(MAX_PEERS, 0);
+static ANSWERS: Array<Answer> = Array::with_max_entries(MAX_PEERS, MAPPED);
 
 /// Writer: here. Reader: here.
 #[map]
@@ -97,11 +97,17 @@ pub fn advert_stamp() -> Option<AdvertStamp> {
     ADVERT.get(0).copied()
 }
 
-/// The lease, read once: the daemon may be writing it.
+/// The lease. The daemon may be writing it: it ends one before it writes the next, of which the end is written last.
 #[inline(always)]
 pub fn lease() -> Option<Lease> {
-    // SAFETY: the kernel keeps the element where it is, and every bit pattern is a `Lease`.
-    LEASE.get_ptr(0).map(|lease| unsafe { lease.read_volatile() })
+    // SAFETY: the kernel keeps the element where it is, and every bit pattern is a `Lease`. The end is read first: what is
+    // read after it is as old, or newer.
+    LEASE.get_ptr(0).map(|lease| unsafe {
+        let until = (&raw const (*lease).until).read_volatile();
+        let epoch = (&raw const (*lease).epoch).read_volatile();
+        let role = (&raw const (*lease).role).read_volatile();
+        Lease { until, epoch, role, reserved: 0 }
+    })
 }
 
 /// The newest epoch that is over.
@@ -164,10 +170,15 @@ pub fn is_outstanding(peer: u32, discriminator: u32) -> bool {
 #[inline(always)]
 pub fn record_answer(peer: u32, answer: &Answer) -> Option<Answer> {
     let slot = ANSWERS.get_ptr_mut(peer)?;
-    // SAFETY: the kernel keeps the element where it is. Two answers of one peer on two CPUs may mix; both are right.
+    // SAFETY: the kernel keeps the element where it is; the key is aligned, as the contract's test shows. Two answers of
+    // one peer on two CPUs may mix; both are right.
     unsafe {
         let before = *slot;
-        *slot = Answer { answers: before.answers + answer.answers, ..*answer };
+        let key = slot.cast::<u8>().add(Answer::KEY).cast::<u64>();
+        key.write_volatile(0);
+        (&raw mut (*slot).at).write_volatile(answer.at);
+        (&raw mut (*slot).answers).write_volatile(before.answers + answer.answers);
+        key.write_volatile(answer.key());
         Some(before)
     }
 }
@@ -188,6 +199,12 @@ pub fn ring(event: &Event) -> bool {
 /// Counts one. A function of its own: it is called in many places, none of which every packet comes by.
 #[inline(never)]
 pub fn count(counter: Counter) {
+    count_here(counter);
+}
+
+/// The same in line: for whoever is at the end of the longest chain of calls.
+#[inline(always)]
+pub fn count_here(counter: Counter) {
     if let Some(slot) = COUNTERS.get_ptr_mut(counter as u32) {
         // SAFETY: the element is this CPU's own.
         unsafe { *slot += 1 }

@@ -41,8 +41,11 @@ pub use traffic::{Direction, Traffic, traffic_index};
 pub use uplink::UplinkConfig;
 
 /// Bumped whenever a record or a map changes its shape: pinned maps of another version are replaced.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
+/// Of `LEASE`, `REVOKED`, `PROBES` and `ANSWERS`, which are used at every tick: the daemon has them in its own memory
+/// (linux/bpf.h, `BPF_F_MMAPABLE`).
+pub const MAPPED: u32 = 1 << 10;
 /// Entries of `VIPS`.
 pub const MAX_VIPS: u32 = 64;
 /// Entries of `ROUTERS`: one per router that was ever heard with our VRID; the least recently heard is forgotten.

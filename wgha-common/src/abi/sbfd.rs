@@ -40,3 +40,39 @@ pub struct Answer {
     /// Zero.
     pub reserved: [u8; 3],
 }
+
+impl Answer {
+    /// Where the eight bytes are that say which probe is answered, and how; zero while it is being written.
+    ///
+    /// Written first and last by the kernel half, and read first and last by the daemon, which so sees what belongs together.
+    pub const KEY: usize = core::mem::offset_of!(Self, discriminator);
+
+    /// The bytes at [`Answer::KEY`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn key(&self) -> u64 {
+        let [a, b, c, d] = self.discriminator.to_ne_bytes();
+        u64::from_ne_bytes([a, b, c, d, self.state, 0, 0, 0])
+    }
+
+    /// An answer with these bytes at [`Answer::KEY`].
+    #[must_use]
+    pub const fn with_key(at: u64, answers: u64, key: u64) -> Self {
+        let [a, b, c, d, state, ..] = key.to_ne_bytes();
+        Self { at, answers, discriminator: u32::from_ne_bytes([a, b, c, d]), state, reserved: [0; 3] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_what_stands_at_its_place() {
+        let answer = Answer { at: 1, answers: 2, discriminator: 0x0102_0304, state: 3, reserved: [0; 3] };
+        assert_eq!(Answer::with_key(1, 2, answer.key()), answer);
+        assert_eq!(Answer::KEY, size_of::<Answer>() - size_of::<u64>());
+        assert!(Answer::KEY.is_multiple_of(size_of::<u64>()));
+        assert_eq!(core::mem::offset_of!(Answer, state), Answer::KEY + size_of::<u32>());
+    }
+}

@@ -1,6 +1,6 @@
 //! From one input to every action that follows from it.
 
-use std::{collections::VecDeque, net::IpAddr};
+use std::{collections::VecDeque, net::IpAddr, sync::mpsc::Sender};
 
 use tokio::sync::{mpsc, watch};
 use wgha_common::{
@@ -9,6 +9,7 @@ use wgha_common::{
 };
 
 use super::{
+    handshakes::Command,
     told::Told,
     worker::{Done, Effect},
 };
@@ -43,11 +44,11 @@ pub trait Datapath {
     /// What the kernel said.
     fn announce(&mut self) -> Result<(), String>;
 
-    /// Reads `ROUTERS`, the epoch in `REVOKED`, and `ANSWERS`.
+    /// Reads the epoch in `REVOKED`, `ANSWERS`, and `ROUTERS` if they matter.
     ///
     /// # Errors
     /// What the kernel said.
-    fn look(&mut self) -> Result<Look, String>;
+    fn look(&mut self, routers: bool) -> Result<Look, String>;
 
     /// Whether somebody was asked with the announcement, and is to answer.
     fn has_gateway(&self) -> bool;
@@ -87,10 +88,14 @@ pub struct Carrier<D, W> {
     pub effects: mpsc::UnboundedSender<Effect>,
     /// Tells the main thread.
     pub told: watch::Sender<Told>,
+    /// Starts handshakes without asking the main thread, which may have other things to do.
+    pub handshakes: Option<Sender<Command>>,
     /// Which of them are under way.
     pub pending: Pending,
     /// The machine has nothing left to do.
     pub finished: bool,
+    /// What is yet to be handled: kept for its memory.
+    pub inputs: VecDeque<Input>,
 }
 
 /// Which effects are under way, and since when what they change may be judged.
@@ -167,18 +172,19 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
     /// The clock is read for each input: what an action leads to has happened after it, and a look that
     /// took long is seen to have.
     pub fn take(&mut self, input: Input) {
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
+        self.inputs.push_back(input);
+        while let Some(input) = self.inputs.pop_front() {
             let now = self.datapath.now();
             self.witness.input(&input, now);
             self.machine.handle(input, now);
             while let Some(action) = self.machine.poll_action() {
                 self.witness.action(&action, now);
                 let announces = action == Action::Announce;
-                inputs.extend(self.carry_out(action));
+                let next = self.carry_out(action);
+                self.inputs.extend(next);
                 if announces && !self.datapath.has_gateway() {
                     // Whoever could not hear us is on our own segment, and has been told.
-                    inputs.push_back(Input::GatewayAnswered(self.datapath.now()));
+                    self.inputs.push_back(Input::GatewayAnswered(self.datapath.now()));
                 }
             }
         }
@@ -196,7 +202,7 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
             }
             Action::SendAdvert => self.datapath.send_advert().err().map(Input::AdvertFailed),
             Action::Announce => Some(Input::Announced(self.datapath.announce())),
-            Action::LookAgain => Some(match self.datapath.look() {
+            Action::LookAgain => Some(match self.datapath.look(self.machine.minds_routers()) {
                 Ok(Look { routers, revoked_epoch, answers }) => {
                     let routers = routers.iter().filter_map(|(source, seen)| heard(*source, seen)).collect();
                     Input::LookedAgain { routers, revoked_epoch, answers }
@@ -208,10 +214,13 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
                 None
             }
             Action::StartHandshakes => {
-                self.tell(|told, now| told.handshakes = Some(now));
+                let now = self.datapath.now();
+                self.command(Command::Go(now));
+                self.tell(|told, _| told.handshakes = Some(now));
                 None
             }
             Action::StopHandshakes => {
+                self.command(Command::Stop);
                 self.tell(|told, _| told.handshakes = None);
                 None
             }
@@ -228,6 +237,11 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
             Action::RaiseTunnel => self.ask(Effect::RaiseTunnel),
             Action::LowerTunnel => self.ask(Effect::LowerTunnel),
         }
+    }
+
+    fn command(&self, command: Command) {
+        // It ends with the main thread, and so does this one.
+        let _ = self.handshakes.as_ref().map(|handshakes| handshakes.send(command));
     }
 
     /// Tells the main thread what has changed.

@@ -1,8 +1,8 @@
 //! Starts the handshakes of a take-over, on a thread of its own.
 //!
 //! A thread, not a task: everything that it does is to ask the device and wait for its answer, and it lies on
-//! the path of every failover. From the command to the device there is one wake-up. A device that does not answer
-//! holds this thread only, and not for ever.
+//! the path of every failover. A standby is told beforehand whom it would start; so from the decision to the device
+//! there is one wake-up. A device that does not answer holds this thread only, and not for ever.
 
 use std::{
     io,
@@ -22,8 +22,8 @@ use crate::{
     },
 };
 
-/// How often a standby reads a device that is too large to be read in the course of a take-over: what it knows of the
-/// peers stays fresh enough for them to be made anew from it. A small device is not read at all meanwhile.
+/// How often a standby reads the device: what it knows of the peers stays fresh enough for them to be made anew from it,
+/// so that nothing is read in the course of a take-over.
 const REFRESH: Duration = Duration::from_secs(4);
 /// This many times as long as a look takes is not looked: WireGuard starts no handshakes meanwhile.
 const LOOK_SHARE: u32 = 10;
@@ -35,9 +35,15 @@ const FAILURES: u32 = 5;
 /// What is asked of it.
 #[derive(Debug)]
 pub enum Command {
+    /// With whom a take-over would start handshakes; nobody: that is not known, and is said by [`Command::Start`].
+    Ready(Plan),
     /// A take-over has begun, and [`Command::Start`] is to come: reads what will be needed for it.
     Prepare,
-    /// Start handshakes with these.
+    /// Start the handshakes of the take-over that has begun then, if they are known. Comes from the thread that decides.
+    Go(Timestamp),
+    /// The link was raised then.
+    Raised(Timestamp),
+    /// Start handshakes with these, unless [`Command::Go`] has done so.
     Start {
         /// Who may have had a session.
         candidates: Vec<Candidate>,
@@ -46,6 +52,16 @@ pub enum Command {
     },
     /// Start no more.
     Stop,
+}
+
+/// What a standby would do.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Who may have a session.
+    pub candidates: Vec<Candidate>,
+    /// The kernel's WireGuard starts none while its link is down, and forgets at link-up what would keep it from
+    /// starting one. A program does not know its link.
+    pub after_link_up: bool,
 }
 
 /// What became of it.
@@ -85,8 +101,19 @@ pub fn spawn(
     events: UnboundedSender<Event>,
 ) -> io::Result<Sender<Command>> {
     let (sender, commands) = channel();
-    let mut starter =
-        Starter { find, counters, events, device: None, standby: true, run: None, refresh: None };
+    let mut starter = Starter {
+        find,
+        counters,
+        events,
+        device: None,
+        standby: true,
+        plan: Plan::default(),
+        go: None,
+        raised: Timestamp::ZERO,
+        begun: None,
+        run: None,
+        refresh: None,
+    };
     thread::Builder::new().name("handshakes".to_owned()).spawn(move || starter.run(&commands))?;
     Ok(sender)
 }
@@ -98,6 +125,14 @@ struct Starter<F, C> {
     device: Option<Device>,
     /// Not Active: the next thing to come may be a take-over.
     standby: bool,
+    /// What to do then.
+    plan: Plan,
+    /// It has come, but whom to start is not known yet, or the link is not up.
+    go: Option<Timestamp>,
+    /// When the link was raised last.
+    raised: Timestamp,
+    /// When the last take-over began whose handshakes were started.
+    begun: Option<Timestamp>,
     run: Option<Run>,
     refresh: Option<Timestamp>,
 }
@@ -141,24 +176,40 @@ where
 
     fn obey(&mut self, command: Command) {
         match command {
+            Command::Ready(plan) => self.plan = plan,
             Command::Prepare => {
                 if let Err(e) = self.prepare() {
                     self.tell(Event::Failed(e.to_string()));
                 }
             }
-            Command::Start { candidates, at } => self.begin(candidates, at),
+            // Ordered again while it serves: who is to be started then is said by whoever knows the sessions.
+            Command::Go(at) => self.go = self.standby.then_some(at),
+            Command::Raised(at) => self.raised = at,
+            Command::Start { candidates, at } if self.begun != Some(at) => self.begin(candidates, at),
+            Command::Start { .. } => {}
             Command::Stop => {
                 self.standby = true;
+                (self.plan, self.go) = (Plan::default(), None);
                 self.end();
                 // Soon, but not before what else is done in a step-down.
                 self.refresh = Some(clock::now() + REFRESH);
             }
+        }
+        self.begin_as_planned();
+    }
+
+    fn begin_as_planned(&mut self) {
+        let Some(at) = self.go else { return };
+        if !self.plan.candidates.is_empty() && (!self.plan.after_link_up || self.raised >= at) {
+            let candidates = std::mem::take(&mut self.plan).candidates;
+            self.begin(candidates, at);
         }
     }
 
     fn begin(&mut self, candidates: Vec<Candidate>, at: Timestamp) {
         self.end();
         (self.standby, self.refresh) = (false, None);
+        (self.go, self.begun) = (None, Some(at));
         let base = (self.counters)();
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let wall = since_epoch.saturating_sub(clock::now().since(at));
@@ -178,7 +229,7 @@ where
     fn advance(&mut self) {
         if self.run.is_none() && self.refresh.is_some_and(|at| at <= clock::now()) {
             // A device that is away, or was not found, is told of by others.
-            let _ = self.prepare();
+            let _ = self.refresh();
         }
         let Some(run) = &mut self.run else { return };
         let now = clock::now();
@@ -244,11 +295,20 @@ where
     }
 
     fn prepare(&mut self) -> Result<(), WireguardError> {
-        let prepared = self.with_device(Device::prepare);
-        let large = self.device.as_ref().is_some_and(Device::is_large);
-        let wanted = self.standby && (large || prepared.is_err());
-        self.refresh = wanted.then(|| clock::now() + REFRESH);
-        prepared
+        self.keep_fresh(Device::prepare)
+    }
+
+    fn refresh(&mut self) -> Result<(), WireguardError> {
+        self.keep_fresh(|device| device.read().map(drop))
+    }
+
+    fn keep_fresh(
+        &mut self,
+        read: impl FnOnce(&mut Device) -> Result<(), WireguardError>,
+    ) -> Result<(), WireguardError> {
+        let done = self.with_device(read);
+        self.refresh = self.standby.then(|| clock::now() + REFRESH);
+        done
     }
 
     /// Whatever has gone wrong with a device, the next try begins with finding it.
@@ -275,5 +335,95 @@ where
     fn tell(&self, event: Event) {
         // Nobody listens any more: the daemon is about to end, and so is this thread.
         let _ = self.events.send(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::proto::peers::PeerKey;
+
+    const BEGUN: Timestamp = Timestamp::from_nanos(5_000_000_000);
+
+    fn starter() -> Starter<impl Fn() -> Result<Device, WireguardError>, impl FnMut() -> Progress> {
+        Starter {
+            find: || Err(WireguardError::Silent("wg1".to_owned())),
+            counters: Progress::default,
+            events: tokio::sync::mpsc::unbounded_channel().0,
+            device: None,
+            standby: true,
+            plan: Plan::default(),
+            go: None,
+            raised: Timestamp::ZERO,
+            begun: None,
+            run: None,
+            refresh: None,
+        }
+    }
+
+    fn candidates(count: u8) -> Vec<Candidate> {
+        let candidate = |n| Candidate {
+            key: PeerKey([n; 32]),
+            endpoint: (Ipv4Addr::LOCALHOST, 51800).into(),
+            last_handshake: None,
+            keepalive: None,
+            idle: Some(Duration::ZERO),
+            clean: true,
+        };
+        (0..count).map(candidate).collect()
+    }
+
+    fn ready(after_link_up: bool) -> Command {
+        Command::Ready(Plan { candidates: candidates(1), after_link_up })
+    }
+
+    fn chosen_after(commands: impl IntoIterator<Item = Command>) -> Option<usize> {
+        let mut starter = starter();
+        commands.into_iter().for_each(|command| starter.obey(command));
+        starter.run.map(|run| run.handshakes.chosen())
+    }
+
+    fn start() -> Command {
+        Command::Start { candidates: candidates(2), at: BEGUN }
+    }
+
+    #[test]
+    fn what_was_planned_is_begun_at_once_and_not_again() {
+        assert_eq!(chosen_after([ready(false), Command::Go(BEGUN)]), Some(1));
+        assert_eq!(chosen_after([ready(false), Command::Go(BEGUN), start()]), Some(1));
+        assert_eq!(chosen_after([Command::Go(BEGUN), ready(false)]), Some(1), "it came late");
+    }
+
+    #[test]
+    fn what_was_not_planned_is_begun_when_it_is_said() {
+        assert_eq!(chosen_after([Command::Go(BEGUN)]), None);
+        assert_eq!(chosen_after([Command::Go(BEGUN), start()]), Some(2));
+        let withdrawn = [ready(false), Command::Ready(Plan::default()), Command::Go(BEGUN)];
+        assert_eq!(chosen_after(withdrawn), None);
+        assert_eq!(
+            chosen_after([ready(false), Command::Stop, Command::Go(BEGUN)]),
+            None,
+            "we have served since"
+        );
+    }
+
+    #[test]
+    fn where_the_link_must_be_up_it_is_waited_for() {
+        let before = Timestamp::from_nanos(BEGUN.as_nanos() - 1);
+        let waits = || [ready(true), Command::Raised(before), Command::Go(BEGUN)].into_iter();
+        assert_eq!(chosen_after(waits()), None);
+        assert_eq!(chosen_after(waits().chain([Command::Raised(BEGUN)])), Some(1));
+        assert_eq!(chosen_after(waits().chain([start()])), Some(2), "whoever else has waited has given up");
+    }
+
+    #[test]
+    fn while_it_serves_only_who_knows_the_sessions_starts_them() {
+        let later = Timestamp::from_nanos(BEGUN.as_nanos() + 1);
+        let served = || [start(), ready(false), Command::Go(later)].into_iter();
+        assert_eq!(chosen_after(served()), Some(2));
+        let again = Command::Start { candidates: candidates(3), at: later };
+        assert_eq!(chosen_after(served().chain([again])), Some(3));
     }
 }

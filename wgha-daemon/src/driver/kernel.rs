@@ -240,13 +240,13 @@ impl Datapath for Kernel {
         Ok(())
     }
 
-    fn look(&mut self) -> Result<Look, String> {
-        let routers = self.maps.routers().map_err(chain)?;
-        let revoked = self.maps.revoked().map_err(chain)?;
+    fn look(&mut self, routers: bool) -> Result<Look, String> {
+        let routers = if routers { self.maps.routers().map_err(chain)? } else { Vec::new() };
+        let revoked_epoch = self.maps.revoked_epoch().map_err(chain)?;
         self.speak_as(&routers)?;
         let answers =
             self.probes.as_ref().map_or(Ok(Vec::new()), |p| p.answers(&self.maps)).map_err(chain)?;
-        Ok(Look { routers, revoked_epoch: revoked.epoch, answers })
+        Ok(Look { routers, revoked_epoch, answers })
     }
 
     fn has_gateway(&self) -> bool {

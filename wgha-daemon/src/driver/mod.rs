@@ -27,6 +27,7 @@ pub mod realtime;
 pub mod snapshot;
 pub mod start;
 pub mod told;
+pub mod wakers;
 pub mod witness;
 pub mod worker;
 

@@ -1,6 +1,9 @@
 //! The loop.
 
-use std::time::Duration;
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
@@ -16,6 +19,7 @@ use super::{
     observe::{Look, Seen, TunnelSeen, UplinkSeen},
     peers::{Heard, Report},
     snapshot,
+    wakers::Wakers,
     witness::Recording,
     worker::{Done, Effect},
 };
@@ -30,7 +34,6 @@ use crate::{
         lock::UplinkLock,
         membership::Membership,
         realtime::Conduct,
-        timer::Timer,
         wireguard::{self, Implementation, WireguardError},
     },
 };
@@ -86,32 +89,46 @@ pub struct Node {
     pub started: Timestamp,
 }
 
-/// What wakes the loop from the kernel; made on the thread that it runs in.
-struct Wakers {
-    timer: Timer,
-    events: Events,
+/// What the other threads say.
+enum Message {
+    Done(Done),
+    Seen(Seen),
+    Heard(Heard),
+    Request(Request),
+    Stop,
 }
 
 impl Node {
     /// Runs until the machine has finished.
     ///
     /// # Errors
-    /// When the ring or the timer cannot be waited for.
-    pub async fn run(&mut self, ring: RingBuf<MapData>) -> anyhow::Result<()> {
-        let mut wakers = Wakers { timer: Timer::new().context("timerfd")?, events: Events::new(ring)? };
-        let mut give_up: Option<tokio::time::Instant> = None;
+    /// When nothing can be waited for.
+    pub fn run(&mut self, ring: RingBuf<MapData>) -> anyhow::Result<()> {
+        let mut wakers = Wakers::new(ring)?;
+        let waker = wakers.waker();
+        let mut give_up: Option<Timestamp> = None;
+        let mut messages = true; // before the first look nobody has promised to ring
         self.carrier.take(Input::Started);
         self.carrier.witness.ready();
-        while !self.carrier.finished {
-            if give_up.is_some_and(|at| tokio::time::Instant::now() >= at) {
-                break; // what is undone is told in the end
+        while !self.carrier.finished && give_up.is_none_or(|at| clock::now() < at) {
+            let due = [self.carrier.machine.poll_timeout(), give_up].into_iter().flatten().min();
+            let woken = wakers.wait(due, messages)?;
+            // The deadline first: a flood of anything else must not starve it.
+            if woken.timer {
+                self.deadline(&mut wakers.events);
+            } else if woken.ring {
+                self.ring(&mut wakers.events);
             }
-            if self.wait(&mut wakers, give_up).await {
-                give_up.get_or_insert_with(|| tokio::time::Instant::now() + TEARDOWN_TIMEOUT);
-                self.carrier.take(Input::StopRequested);
+            if messages || woken.bell {
+                let next = self.next_message(&mut Context::from_waker(&waker));
+                messages = next.is_some();
+                if next.is_some_and(|message| self.deal_with(message)) {
+                    give_up.get_or_insert_with(|| clock::now() + TEARDOWN_TIMEOUT);
+                    self.carrier.take(Input::StopRequested);
+                }
             }
         }
-        Ok(())
+        Ok(()) // what is undone is told in the end
     }
 
     /// Takes the programs off, unless they are all that keeps this node silent: something could not be
@@ -133,20 +150,30 @@ impl Node {
         Ok(())
     }
 
-    /// Waits for one thing to happen and deals with it; true: a stop was asked for.
-    async fn wait(&mut self, wakers: &mut Wakers, give_up: Option<tokio::time::Instant>) -> bool {
-        wakers.timer.set(self.carrier.machine.poll_timeout());
-        // The deadline first: a flood of anything else must not starve it.
-        tokio::select! {
-            biased;
-            () = wakers.timer.fired() => self.deadline(&mut wakers.events),
-            ready = wakers.events.ready() => self.ring(&mut wakers.events, ready.is_ok()),
-            Some(done) = self.done.recv() => self.effect_done(done),
-            Some(seen) = self.seen.recv() => self.found(seen),
-            Some(heard) = self.heard.recv() => self.heard(heard),
-            Some(request) = self.requests.recv() => self.answer(request),
-            Some(()) = self.stops.recv() => return true,
-            () = sleep_until_instant(give_up) => {}
+    /// The next message of any channel; `None`: there is none, and the first to come will ring.
+    fn next_message(&mut self, context: &mut Context<'_>) -> Option<Message> {
+        fn ready<T>(polled: Poll<Option<T>>) -> Option<T> {
+            match polled {
+                Poll::Ready(message) => message, // none, if nobody is left who could send one
+                Poll::Pending => None,
+            }
+        }
+        ready(self.done.poll_recv(context))
+            .map(Message::Done)
+            .or_else(|| ready(self.seen.poll_recv(context)).map(Message::Seen))
+            .or_else(|| ready(self.heard.poll_recv(context)).map(Message::Heard))
+            .or_else(|| ready(self.requests.poll_recv(context)).map(Message::Request))
+            .or_else(|| ready(self.stops.poll_recv(context)).map(|()| Message::Stop))
+    }
+
+    /// True: a stop was asked for.
+    fn deal_with(&mut self, message: Message) -> bool {
+        match message {
+            Message::Done(done) => self.effect_done(done),
+            Message::Seen(seen) => self.found(seen),
+            Message::Heard(heard) => self.heard(heard),
+            Message::Request(request) => self.answer(request),
+            Message::Stop => return true,
         }
         false
     }
@@ -161,11 +188,9 @@ impl Node {
         }
     }
 
-    fn ring(&mut self, events: &mut Events, readable: bool) {
+    fn ring(&mut self, events: &mut Events) {
         self.wakeups.ring += 1;
-        if readable {
-            self.drain_ring(events);
-        }
+        self.drain_ring(events);
     }
 
     fn drain_ring(&mut self, events: &mut Events) {
@@ -188,7 +213,7 @@ impl Node {
                 .is_gateway(event.source.into())
                 .then(|| Input::GatewayAnswered(Timestamp::from_nanos(event.at))),
             _ => {
-                let revoked = self.carrier.datapath.maps.revoked().map_or(0, |r| r.epoch);
+                let revoked = self.carrier.datapath.maps.revoked_epoch().unwrap_or(0);
                 input_of(event, revoked)
             }
         };
@@ -222,6 +247,9 @@ impl Node {
         let before = self.uplink_state();
         self.uplink = seen;
         self.carrier.datapath.set_gateways(&self.uplink.gateways);
+        if let Some(probes) = self.carrier.datapath.probes() {
+            probes.lose_way();
+        }
         if let Err(e) = self.settle_on_uplink() {
             tracing::error!(uplink = self.config.uplink.interface, "{e:#}");
         }
@@ -353,12 +381,5 @@ fn tunnel_state(seen: &TunnelSeen) -> TunnelState {
         present: facts.is_some(),
         up: seen.link.is_some_and(|l| l.up),
         listen_port: facts.and_then(|f| f.listen_port),
-    }
-}
-
-async fn sleep_until_instant(deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }

@@ -22,6 +22,10 @@ use crate::sys::{
 /// not be looked at, or not be settled, the last time.
 const AUDIT: Duration = Duration::from_secs(10);
 
+/// What is not urgent is looked at after this time. It is our own doing for the most part, in the middle of a take-over, when
+/// the CPU and WireGuard have more to do than to be looked at.
+const SETTLING: Duration = Duration::from_millis(20);
+
 /// An interface, as it was found.
 #[derive(Debug)]
 pub enum Seen {
@@ -111,7 +115,7 @@ pub async fn watch_uplink(
     mut looks: broadcast::Receiver<Look>,
     seen: mpsc::UnboundedSender<Seen>,
 ) {
-    let mut known = Known { name, index: None, port: None };
+    let mut known = Known { name, index: None, port: None, has_carrier: true };
     loop {
         match uplink(&handle, &known.name, family).await {
             Ok(found) => {
@@ -135,7 +139,7 @@ pub async fn watch_tunnel(
     mut looks: broadcast::Receiver<Look>,
     seen: mpsc::UnboundedSender<Seen>,
 ) {
-    let mut known = Known { name, index: None, port: None };
+    let mut known = Known { name, index: None, port: None, has_carrier: false };
     let mut went_down = false;
     loop {
         match tunnel(&handle, &known.name).await {
@@ -162,6 +166,8 @@ struct Known {
     name: String,
     index: Option<u32>,
     port: Option<u16>,
+    /// It can lose its carrier while it is up.
+    has_carrier: bool,
 }
 
 impl Known {
@@ -169,14 +175,21 @@ impl Known {
     async fn reason_to_look(&self, looks: &mut broadcast::Receiver<Look>) -> Option<Look> {
         let audit = tokio::time::sleep(AUDIT);
         tokio::pin!(audit);
+        let mut settling = false;
         loop {
             let look = tokio::select! {
                 () = &mut audit => return Some(Look::Now),
                 look = looks.recv() => look,
             };
             match look {
-                Ok(look) if self.concerns(&look) => return Some(look),
-                Ok(_) => {}
+                Ok(look) if !self.concerns(&look) => {}
+                Ok(look) if self.is_urgent(&look) => return Some(look),
+                Ok(_) if settling => {}
+                Ok(_) => {
+                    settling = true;
+                    let soon = audit.deadline().min(tokio::time::Instant::now() + SETTLING);
+                    audit.as_mut().reset(soon);
+                }
                 Err(broadcast::error::RecvError::Lagged(_)) => return Some(Look::Now),
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
@@ -189,8 +202,18 @@ impl Known {
             Look::Changed(Changed::Link { index, name, .. }) => {
                 Some(*index) == self.index || name.as_ref() == Some(&self.name)
             }
-            Look::Changed(Changed::Address(index)) => Some(*index) == self.index,
+            Look::Changed(Changed::Address { index, .. }) => Some(*index) == self.index,
             Look::UdpClosed(port) => Some(*port) == self.port,
+        }
+    }
+
+    /// Whether something may have been lost (invariant I14).
+    fn is_urgent(&self, look: &Look) -> bool {
+        match look {
+            Look::Changed(Changed::Link { up, .. }) => self.has_carrier || !up,
+            Look::Changed(Changed::Address { gone, .. }) => *gone,
+            Look::Changed(Changed::Everything) | Look::UdpClosed(_) => true,
+            Look::Now => false,
         }
     }
 }

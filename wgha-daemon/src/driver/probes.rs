@@ -1,10 +1,10 @@
 //! S-BFD probes: from the number that the machine gives each to the discriminator on the wire, and back.
 
-use std::{collections::VecDeque, io, net::IpAddr, time::Duration};
+use std::{io, net::IpAddr, time::Duration};
 
 use wgha_common::{
     Address, Timestamp,
-    abi::{Answer, OUTSTANDING, Outstanding, Sbfd},
+    abi::{Answer, OUTSTANDING, Sbfd},
     wire::bfd,
 };
 
@@ -39,8 +39,10 @@ struct Peer {
     address: IpAddr,
     /// What its reflector answers to, once it has told.
     discriminator: Option<u32>,
-    /// Discriminator and number of the last probes, the newest last.
-    under_way: VecDeque<(u32, u64)>,
+    /// Discriminator and number of the last probes; a discriminator of 0 is none.
+    under_way: [(u32, u64); OUTSTANDING],
+    /// Where the next one is put: over the oldest.
+    next: usize,
 }
 
 impl Probes {
@@ -54,8 +56,12 @@ impl Probes {
         for (number, address) in (0..).zip(peers) {
             maps.set_peer(Address::from(*address), number)?;
         }
-        let peer =
-            |address: &IpAddr| Peer { address: *address, discriminator: None, under_way: VecDeque::new() };
+        let peer = |address: &IpAddr| Peer {
+            address: *address,
+            discriminator: None,
+            under_way: [(0, 0); OUTSTANDING],
+            next: 0,
+        };
         let peers = peers.iter().map(peer).collect();
         let mut probes = Self { socket: None, pace, discriminator, peers, random };
         probes.probe_through(None, maps)?;
@@ -71,6 +77,13 @@ impl Probes {
         self.socket = socket;
         let required_min_rx = micros(self.pace.interval);
         maps.set_sbfd(Sbfd { discriminator: self.discriminator, required_min_rx, port, ..Sbfd::default() })
+    }
+
+    /// The way to the peers, or our address, may have changed.
+    pub const fn lose_way(&mut self) {
+        if let Some(socket) = &mut self.socket {
+            socket.lose_way();
+        }
     }
 
     /// What our reflector answers to.
@@ -98,16 +111,14 @@ impl Probes {
     /// # Errors
     /// Why it cannot be sent.
     pub fn send(&mut self, maps: &mut Maps, peer: PeerId, number: u64) -> anyhow::Result<()> {
-        let Some(socket) = &self.socket else { return Ok(()) };
+        let Some(socket) = &mut self.socket else { return Ok(()) };
         let Some(to) = self.peers.get_mut(usize::from(peer.0)) else { return Ok(()) };
         let Some(your_discriminator) = to.discriminator else { return Ok(()) };
         let my_discriminator = self.random.draw()?;
-        if to.under_way.len() == OUTSTANDING {
-            to.under_way.pop_front();
-        }
-        to.under_way.push_back((my_discriminator, number));
+        to.under_way[to.next] = (my_discriminator, number);
         // Before it leaves: an answer that is not expected is not heard.
-        maps.set_outstanding(u32::from(peer.0), to.outstanding())?;
+        maps.set_outstanding(u32::from(peer.0), to.next, my_discriminator)?;
+        to.next = (to.next + 1) % OUTSTANDING;
         let probe = bfd::Packet {
             sender: bfd::Sender::Initiator,
             state: bfd::State::Down,
@@ -129,7 +140,7 @@ impl Probes {
     pub fn answers(&self, maps: &Maps) -> Result<Vec<Answered>, BpfError> {
         let mut answers = Vec::new();
         for (id, peer) in (0..).map(PeerId).zip(&self.peers) {
-            if !peer.under_way.is_empty() {
+            if peer.has_probes() {
                 answers.extend(peer.answered(id, &maps.answer(u32::from(id.0))?));
             }
         }
@@ -147,15 +158,14 @@ impl Probes {
 }
 
 impl Peer {
-    fn outstanding(&self) -> Outstanding {
-        let mut outstanding = Outstanding::default();
-        for (slot, (discriminator, _)) in outstanding.discriminators.iter_mut().zip(&self.under_way) {
-            *slot = *discriminator;
-        }
-        outstanding
+    fn has_probes(&self) -> bool {
+        self.under_way.iter().any(|(discriminator, _)| *discriminator != 0)
     }
 
     fn answered(&self, peer: PeerId, answer: &Answer) -> Option<Answered> {
+        if answer.discriminator == 0 {
+            return None;
+        }
         let (_, number) = self.under_way.iter().find(|(d, _)| *d == answer.discriminator)?;
         let up = bfd::State::from_number(answer.state) == Some(bfd::State::Up);
         Some(Answered { peer, number: *number, at: Timestamp::from_nanos(answer.at), up })

@@ -1,4 +1,4 @@
-//! The thread that decides. It has a runtime of its own, on which nothing else runs, and SCHED_FIFO where it may.
+//! The thread that decides. It has no runtime, nothing else runs on it, and it has SCHED_FIFO where it may.
 //!
 //! Whatever may take its time (netlink, WireGuard, the control socket, the log) stays on the main thread; the two
 //! talk through channels.
@@ -43,10 +43,6 @@ pub async fn run(
 fn decide(mut node: Node, ring: RingBuf<MapData>) -> (Node, anyhow::Result<()>) {
     // What it means that this is refused was said at the start.
     let _ = realtime::schedule(realtime::Thread::Deciding);
-    let result = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("runtime")
-        .and_then(|runtime| runtime.block_on(node.run(ring)));
+    let result = node.run(ring);
     (node, result)
 }

@@ -180,7 +180,7 @@ fn lease(node: &Node) -> LeaseStatus {
     let maps = &node.carrier.datapath.maps;
     let lease = maps.lease().unwrap_or_default();
     // Without REVOKED it is not known to stand, so it does not.
-    let revoked = maps.revoked().map_or(u64::MAX, |r| r.epoch);
+    let revoked = maps.revoked_epoch().unwrap_or(u64::MAX);
     let now = clock::now().as_nanos();
     let stands = lease.gives(Role::Claiming, revoked, now);
     LeaseStatus {

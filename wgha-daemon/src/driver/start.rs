@@ -1,6 +1,6 @@
 //! From a configuration to a node that is ready: everything is checked before anything is touched.
 
-use std::{net::SocketAddr, time::SystemTime};
+use std::{collections::VecDeque, net::SocketAddr, time::SystemTime};
 
 use anyhow::{Context as _, bail};
 use aya::maps::{MapData, RingBuf};
@@ -13,6 +13,7 @@ use wgha_common::{Timestamp, wire::bfd};
 
 use super::{
     carrier::{Carrier, Pending},
+    handshakes::Command,
     kernel::Kernel,
     node::Node,
     observe::{self, Look, Seen, TunnelSeen, UplinkSeen},
@@ -36,7 +37,8 @@ use crate::{
         memory, netlink,
         packet_socket::PacketSocket,
         realtime::{self, Conduct},
-        tunnel::Tunnel,
+        requests::Requests,
+        tunnel::{Raised, Tunnel},
         udp_watch,
     },
 };
@@ -55,8 +57,7 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
     // The fence first: it is closed, and takes the place of the one that a killed daemon has left.
     let handle = connect()?;
     look_first(&mut node, &handle).await?;
-    let raised = watch::Sender::default();
-    let cleared = match worker(&node.config, raised.clone()) {
+    let cleared = match worker(&node.config, Box::new(|_| ())) {
         Ok(mut worker) => clear_away(&mut worker).await,
         Err(e) => Err(e),
     };
@@ -67,8 +68,16 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
     look_first(&mut node, &handle).await?;
 
     let told = node.carrier.told.subscribe();
+    let raised = watch::Sender::default();
     let peers = peers(&mut node, told, ends.heard, raised.subscribe())?;
+    let commands = peers.commands();
+    node.carrier.handshakes = Some(commands.clone());
     tokio::spawn(peers.run());
+    let raised = Box::new(move |at| {
+        // Whoever is not there any more does not wait for it.
+        let _ = commands.send(Command::Raised(at));
+        raised.send_replace(at);
+    });
     let config = node.config.clone();
     Worker::spawn(move || worker(&config, raised), ends.asked, ends.done)?;
     let (uplink, tunnel) = (node.config.uplink.interface.clone(), node.config.wireguard.clone());
@@ -138,8 +147,10 @@ fn assemble(
         witness: Recording::new(recorder, Notifier::from_env()),
         effects,
         told: watch::Sender::default(),
+        handshakes: None,
         pending: Pending::default(),
         finished: false,
+        inputs: VecDeque::new(),
     };
     let node = Node {
         carrier,
@@ -241,13 +252,14 @@ fn watch_kernel() -> anyhow::Result<broadcast::Sender<Look>> {
     Ok(looks)
 }
 
-fn worker(config: &Config, raised: watch::Sender<Timestamp>) -> anyhow::Result<Worker> {
+fn worker(config: &Config, raised: Raised) -> anyhow::Result<Worker> {
     let handle = connect()?;
     let state = config.paths.socket.with_file_name(format!("{}.tunnel", config.wireguard));
     Ok(Worker {
         uplink: config.uplink.interface.clone(),
         vips: config.vrrp.virtual_addresses.clone(),
         tunnel: Tunnel::new(handle.clone(), &config.wireguard, state, raised),
+        requests: Requests::open().context("rtnetlink")?,
         handle,
     })
 }
@@ -269,7 +281,7 @@ pub async fn detach(config: &Config) -> anyhow::Result<()> {
     let uplink = link::read(&handle, &config.uplink.interface).await?;
     let in_use = || format!("a daemon guards {}; stop it first", config.uplink.interface);
     let _lock = uplink.map(|l| UplinkLock::take(l.index)).transpose().with_context(in_use)?;
-    clear_away(&mut worker(config, watch::Sender::default())?).await?;
+    clear_away(&mut worker(config, Box::new(|_| ()))?).await?;
     attach::remove_clsact(&config.uplink.interface);
     attach::remove_leftovers(&config.paths.bpffs, &[])?;
     Ok(())

@@ -1,6 +1,6 @@
 //! Writes down what goes by, for `wgha events`, for the log and for systemd.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tracing::{debug, info, warn};
 use wgha_common::{
@@ -17,6 +17,9 @@ use crate::{
 /// The step that ends a failover.
 pub const ALL_BACK: &str = "all_back";
 
+/// How long after a look at the wall clock, which may be set meanwhile, ticks need none.
+const CLOCKS: Duration = Duration::from_secs(1);
+
 /// Records inputs and role changes as events.
 pub struct Recording {
     recorder: Recorder,
@@ -30,6 +33,8 @@ pub struct Recording {
     back: bool,
     /// The tunnel's raising has ended after it.
     raised: bool,
+    /// When the wall clock was last read.
+    clocks_set: Timestamp,
     /// This node is Active since then, and the gateway has not answered yet.
     gateway_since: Option<Timestamp>,
 }
@@ -46,6 +51,7 @@ impl Recording {
             failover: None,
             back: false,
             raised: false,
+            clocks_set: Timestamp::ZERO,
             gateway_since: None,
         }
     }
@@ -131,8 +137,10 @@ impl Recording {
 
 impl Witness for Recording {
     fn input(&mut self, input: &Input, now: Timestamp) {
-        // The wall clock may have been set since.
-        self.recorder.set_clocks(now, SystemTime::now());
+        if now.since(self.clocks_set) >= CLOCKS || !is_tick(input) {
+            self.clocks_set = now;
+            self.recorder.set_clocks(now, SystemTime::now());
+        }
         let at = arrival(input).unwrap_or(now);
         self.evidence = at;
         if let Input::GatewayAnswered(at) = input {
@@ -152,6 +160,11 @@ impl Witness for Recording {
             self.role_changed(*role, reason, now);
         }
     }
+}
+
+/// What happens all the time.
+const fn is_tick(input: &Input) -> bool {
+    matches!(input, Input::TimerFired | Input::LookedAgain { .. })
 }
 
 /// When the packet arrived that the input is about.
@@ -222,8 +235,6 @@ fn ended(result: &Result<(), String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn at(ms: u64) -> Timestamp {

@@ -8,7 +8,7 @@ use wgha_common::Timestamp;
 use crate::{
     config::VirtualAddress,
     proto::Input,
-    sys::{address, clock, link, netlink::NetlinkError, realtime, tunnel::Tunnel},
+    sys::{address, clock, link, netlink::NetlinkError, realtime, requests::Requests, tunnel::Tunnel},
 };
 
 /// An effect that waits for the kernel.
@@ -58,6 +58,8 @@ impl Done {
 pub struct Worker {
     /// Netlink.
     pub handle: rtnetlink::Handle,
+    /// The same, for what must be quick.
+    pub requests: Requests,
     /// The uplink's name.
     pub uplink: String,
     /// The VIPs.
@@ -108,21 +110,18 @@ impl Worker {
     /// [`NetlinkError`]. Teardown goes on past errors and reports the first.
     pub async fn carry_out(&mut self, effect: Effect) -> Result<(), NetlinkError> {
         match effect {
-            Effect::HoldVip => self.hold_vips().await,
+            Effect::HoldVip => self.hold_vips(),
             Effect::ReleaseVip => self.release_vips().await,
-            Effect::RaiseTunnel => self.tunnel.raise().await,
+            Effect::RaiseTunnel => self.tunnel.raise(&mut self.requests).await,
             Effect::LowerTunnel => self.tunnel.lower().await,
             Effect::TendTunnel { went_down } => self.tunnel.tend(went_down).await,
         }
     }
 
-    async fn hold_vips(&self) -> Result<(), NetlinkError> {
-        let uplink = link::read(&self.handle, &self.uplink).await?;
-        let uplink = uplink.ok_or_else(|| NetlinkError::NoInterface(self.uplink.clone()))?;
-        for vip in &self.vips {
-            address::hold(&self.handle, uplink.index, *vip).await?;
-        }
-        Ok(())
+    fn hold_vips(&mut self) -> Result<(), NetlinkError> {
+        let index =
+            link::index(&self.uplink)?.ok_or_else(|| NetlinkError::NoInterface(self.uplink.clone()))?;
+        address::hold(&mut self.requests, index, &self.vips)
     }
 
     async fn release_vips(&self) -> Result<(), NetlinkError> {

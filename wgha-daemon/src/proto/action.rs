@@ -35,7 +35,8 @@ pub enum Action {
         /// Which one: grows by one with each, over all peers. Its answer is reported with it.
         number: u64,
     },
-    /// Read `ROUTERS`, `REVOKED` and `ANSWERS` and answer with [`super::Input::LookedAgain`].
+    /// Read `REVOKED`, `ANSWERS` and, unless they do not matter ([`super::Machine::minds_routers`]), `ROUTERS`, and answer
+    /// with [`super::Input::LookedAgain`].
     LookAgain,
     /// The role has changed. For people: log, status, events.
     Report {

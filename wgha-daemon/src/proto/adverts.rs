@@ -75,6 +75,9 @@ impl Machine {
         self.adverts.said = now + LeaseKeeper::duration(self.settings.interval);
         self.push(Action::SendAdvert);
         self.renew_lease(now);
+        if self.timers.at(Timer::Renew).is_some() {
+            self.begin_renewals(now); // this was one
+        }
     }
 
     /// A role with a lease begins: nothing was said yet.

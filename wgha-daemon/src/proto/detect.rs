@@ -77,6 +77,22 @@ impl Prober {
     }
 }
 
+impl Machine {
+    /// Whether the answer to [`Action::LookAgain`], as things stand, needs what `ROUTERS` holds. At the tick of a Backup
+    /// whose probes are answered it does not: nothing is decided on it, and adverts count once an answer is missing.
+    #[must_use]
+    pub fn minds_routers(&self) -> bool {
+        let is_tick = self.state == State::Backup && self.election.asked.is_none();
+        let (true, Some(target), Some(pace)) = (is_tick, &self.prober.target, self.pace()) else {
+            return true;
+        };
+        // The probe of this tick, and the one before, whose answer the look is to show.
+        let answered =
+            target.counts() && target.unanswered() <= 2 && target.unanswered() < target.needed(&pace);
+        !answered || self.notes.contains_key(&Note::HalfHeard)
+    }
+}
+
 // For people.
 impl Machine {
     /// How a failure of the Active Router would be noticed now.

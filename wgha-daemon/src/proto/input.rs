@@ -13,7 +13,7 @@ pub enum Input {
     AdvertHeard(Heard),
     /// The answer to [`super::Action::LookAgain`], at once: the last advert of every router, and the epoch that the kernel has ended.
     LookedAgain {
-        /// What `ROUTERS` holds.
+        /// What `ROUTERS` holds; nothing, if that does not matter.
         routers: Vec<Heard>,
         /// What `REVOKED` holds.
         revoked_epoch: u64,

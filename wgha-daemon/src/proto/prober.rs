@@ -25,7 +25,8 @@ impl Pace {
     /// What we are configured with, unless the peer cannot be probed so often or may serve for longer.
     pub(super) fn of(detect: &Detect, told: &Introduced) -> Self {
         let interval = cmp::max(detect.interval, told.required_min_rx);
-        let for_lease = told.lease.as_nanos().div_ceil(interval.as_nanos().max(1)).saturating_add(1);
+        let nanos = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
+        let for_lease = nanos(told.lease).div_ceil(nanos(interval).max(1)).saturating_add(1);
         let for_lease = u32::try_from(for_lease).unwrap_or(u32::MAX);
         Self {
             interval,

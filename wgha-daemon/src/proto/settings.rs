@@ -35,9 +35,10 @@ impl Detect {
         self.interval * u32::from(self.multiplier).saturating_sub(1)
     }
 
-    /// Between two renewals: so often that a stall of ours may last until shortly before the lease ends.
+    /// Between two renewals: a quarter of the lease, so that a stall of ours may last for three quarters of it. No more
+    /// often than twice an interval and no less than once: each is a wake-up.
     #[must_use]
     pub fn renewal(&self) -> Duration {
-        self.interval / 2
+        (self.lease() / 4).clamp(self.interval / 2, self.interval)
     }
 }

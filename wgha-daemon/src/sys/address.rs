@@ -1,24 +1,32 @@
 //! Addresses of an interface, and the VIPs among them.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    thread,
     time::{Duration, Instant},
 };
 
 use futures_util::TryStreamExt as _;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::{
-    AddressFamily,
+    AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, CacheInfo},
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
 };
-use rtnetlink::Handle;
+use rtnetlink::{AddressMessageBuilder, Handle};
 use wgha_common::{Family, IfIndex};
 
-use super::netlink::{NetlinkError, is_errno};
+use super::{
+    netlink::{NetlinkError, is_errno},
+    requests::{Answer, Request, Requests},
+};
 use crate::config::VirtualAddress;
 
 /// How long the kernel may take to make a VIP local; 0.7 ms is the most that was measured without load on rtnl.
 const LOCAL_ROUTE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The first pause between two looks for it, and the longest. Its work queue runs on the CPU that has asked, and is an
+/// ordinary thread: one of ours that wakes up before it has ended puts it behind whoever else is waiting there.
+const LOCAL_ROUTE_PAUSES: [Duration; 2] = [Duration::from_micros(150), Duration::from_millis(1)];
 /// "For ever", of an address's lifetimes.
 const INFINITE: u32 = u32::MAX;
 
@@ -96,17 +104,33 @@ pub fn advert_source(
     addresses.iter().filter(own).find(fits).map(|a| a.address)
 }
 
-/// Adds a VIP and waits until it is local: RTM_NEWADDR returns before addrconf's work queue has put the local
+/// Adds the VIPs and waits until they are local: RTM_NEWADDR returns before addrconf's work queue has put the local
 /// route in, and answers that arrive earlier are dropped.
 ///
 /// No duplicate address detection (the other server had it a moment ago), no prefix route (the
 /// interface has it), and deprecated: never chosen as the source of a new connection.
 ///
 /// # Errors
-/// [`NetlinkError`] when the kernel refuses, or the local route does not appear in time.
-pub async fn hold(handle: &Handle, index: IfIndex, vip: VirtualAddress) -> Result<(), NetlinkError> {
-    let mut request = handle.address().add(index.0, vip.address, vip.prefix_len).replace();
-    let message = request.message_mut();
+/// [`NetlinkError`] when the kernel refuses, or a local route does not appear in time.
+pub fn hold(requests: &mut Requests, index: IfIndex, vips: &[VirtualAddress]) -> Result<(), NetlinkError> {
+    let flags = NLM_F_CREATE | NLM_F_REPLACE;
+    let add = vips.iter().map(|vip| (RouteNetlinkMessage::NewAddress(held(index, *vip)), flags)).collect();
+    for (vip, answer) in vips.iter().zip(requests.ask(add).map_err(NetlinkError::Broken)?) {
+        answer.map_err(NetlinkError::failed(format!("adding {}", vip.address)))?;
+    }
+    wait_until_local(requests, vips.iter().map(|vip| vip.address).collect())
+}
+
+fn held(index: IfIndex, vip: VirtualAddress) -> AddressMessage {
+    let mut message = match vip.address {
+        IpAddr::V4(address) => {
+            AddressMessageBuilder::<Ipv4Addr>::new().address(address, vip.prefix_len).build()
+        }
+        IpAddr::V6(address) => {
+            AddressMessageBuilder::<Ipv6Addr>::new().address(address, vip.prefix_len).build()
+        }
+    };
+    message.header.index = index.0;
     message.header.flags = AddressHeaderFlags::Nodad;
     message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Noprefixroute));
     if vip.address.is_ipv6() {
@@ -114,23 +138,35 @@ pub async fn hold(handle: &Handle, index: IfIndex, vip: VirtualAddress) -> Resul
         (lifetimes.ifa_preferred, lifetimes.ifa_valid) = (0, INFINITE);
         message.attributes.push(AddressAttribute::CacheInfo(lifetimes));
     }
-    request.execute().await.map_err(NetlinkError::refused(format!("adding {}", vip.address)))?;
-    wait_until_local(handle, vip.address).await
+    message
 }
 
-async fn wait_until_local(handle: &Handle, address: IpAddr) -> Result<(), NetlinkError> {
+fn wait_until_local(requests: &mut Requests, mut missing: Vec<IpAddr>) -> Result<(), NetlinkError> {
     let begun = Instant::now();
-    while !is_local(handle, address).await? {
-        if begun.elapsed() > LOCAL_ROUTE_TIMEOUT {
-            return Err(NetlinkError::NoLocalRoute(address));
+    let mut pause = LOCAL_ROUTE_PAUSES[0];
+    loop {
+        let queries = missing.iter().map(|address| local_route(*address)).collect();
+        let answers = requests.ask(queries).map_err(NetlinkError::Broken)?;
+        let mut waited_for = Vec::new();
+        for (address, answer) in missing.into_iter().zip(answers) {
+            if !is_local(address, answer)? {
+                waited_for.push(address);
+            }
         }
-        tokio::time::sleep(Duration::from_micros(500)).await;
+        match waited_for.first() {
+            None => return Ok(()),
+            Some(address) if begun.elapsed() > LOCAL_ROUTE_TIMEOUT => {
+                return Err(NetlinkError::NoLocalRoute(*address));
+            }
+            Some(_) => thread::sleep(pause),
+        }
+        missing = waited_for;
+        pause = (pause * 2).min(LOCAL_ROUTE_PAUSES[1]);
     }
-    Ok(())
 }
 
-/// What `ip route get ADDRESS` would call `local`.
-async fn is_local(handle: &Handle, address: IpAddr) -> Result<bool, NetlinkError> {
+/// What `ip route get ADDRESS` asks.
+fn local_route(address: IpAddr) -> Request {
     let mut query = RouteMessage::default();
     let (family, destination) = match address {
         IpAddr::V4(a) => (AddressFamily::Inet, RouteAddress::Inet(a)),
@@ -139,11 +175,16 @@ async fn is_local(handle: &Handle, address: IpAddr) -> Result<bool, NetlinkError
     query.header.address_family = family;
     query.header.destination_prefix_length = if address.is_ipv4() { 32 } else { 128 };
     query.attributes.push(RouteAttribute::Destination(destination));
-    let mut routes = handle.route().get(query).execute();
-    match routes.try_next().await {
-        Ok(route) => Ok(route.is_some_and(|r| r.header.kind == RouteType::Local)),
-        Err(e) if is_errno(&e, libc::ENETUNREACH) => Ok(false),
-        Err(e) => Err(NetlinkError::refused(format!("looking up the route to {address}"))(e)),
+    (RouteNetlinkMessage::GetRoute(query), 0)
+}
+
+/// Whether `ip route get ADDRESS` would call it `local`.
+fn is_local(address: IpAddr, answer: Answer) -> Result<bool, NetlinkError> {
+    match answer {
+        Ok(Some(RouteNetlinkMessage::NewRoute(route))) => Ok(route.header.kind == RouteType::Local),
+        Ok(_) => Ok(false),
+        Err(e) if e.raw_os_error() == Some(libc::ENETUNREACH) => Ok(false),
+        Err(e) => Err(NetlinkError::failed(format!("looking up the route to {address}"))(e)),
     }
 }
 

@@ -1,11 +1,18 @@
 //! Network interfaces: reading them, setting them up and down.
 
 use futures_util::TryStreamExt as _;
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+};
+use nix::{errno::Errno, net::if_::if_nametoindex};
 use rtnetlink::{Handle, LinkUnspec};
 use wgha_common::{IfIndex, wire::ethernet::Mac};
 
-use super::netlink::{NetlinkError, is_errno};
+use super::{
+    netlink::{NetlinkError, is_errno},
+    requests::Requests,
+};
 
 /// An interface, as it was when it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +60,29 @@ fn parse(message: &LinkMessage) -> Link {
 fn is_veth(message: &LinkMessage) -> bool {
     let veth = LinkInfo::Kind(InfoKind::Veth);
     message.attributes.iter().any(|a| matches!(a, LinkAttribute::LinkInfo(info) if info.contains(&veth)))
+}
+
+/// The index of the interface of this name; `None` when there is none. The cheapest that can be asked.
+///
+/// # Errors
+/// [`NetlinkError`] when the kernel refuses for another reason.
+pub fn index(name: &str) -> Result<Option<IfIndex>, NetlinkError> {
+    match if_nametoindex(name) {
+        Ok(index) => Ok(Some(IfIndex(index))),
+        Err(Errno::ENODEV | Errno::ENXIO) => Ok(None),
+        Err(e) => Err(NetlinkError::failed(format!("looking for {name}"))(e.into())),
+    }
+}
+
+/// Sets the interface up, without a runtime.
+///
+/// # Errors
+/// [`NetlinkError`] when the kernel refuses.
+pub fn set_up_now(requests: &mut Requests, name: &str, index: IfIndex) -> Result<(), NetlinkError> {
+    let message = LinkUnspec::new_with_index(index.0).up().build();
+    let answers = requests.ask(vec![(RouteNetlinkMessage::SetLink(message), 0)]);
+    let refused = answers.map_err(NetlinkError::Broken)?.into_iter().find_map(Result::err);
+    refused.map_or(Ok(()), |e| Err(NetlinkError::failed(format!("setting {name} up"))(e)))
 }
 
 /// Sets the interface up or down. Down takes about 35 ms for WireGuard: the kernel waits for readers.

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod announce;
+pub mod bell;
 pub mod bpf;
 pub mod channel;
 pub mod check;
@@ -15,6 +16,7 @@ pub mod packet_socket;
 pub mod probe_socket;
 pub mod realtime;
 pub mod report;
+pub mod requests;
 pub mod route;
 pub mod timer;
 pub mod tunnel;

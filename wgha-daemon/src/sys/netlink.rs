@@ -23,6 +23,17 @@ pub enum NetlinkError {
         /// Its answer.
         source: rtnetlink::Error,
     },
+    /// The same of several that were sent at once.
+    #[error("{what}: {source}")]
+    Failed {
+        /// What was asked for.
+        what: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The kernel cannot be asked.
+    #[error("rtnetlink: {0}")]
+    Broken(#[source] io::Error),
     /// Nothing to ask about.
     #[error("there is no interface {0}")]
     NoInterface(String),
@@ -45,6 +56,12 @@ impl NetlinkError {
         let what = what.into();
         move |source| Self::Refused { what, source }
     }
+
+    /// `what` has failed with `source`.
+    pub(crate) fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Failed { what, source }
+    }
 }
 
 /// Whether the kernel answered with this errno.
@@ -64,8 +81,13 @@ pub enum Changed {
         /// It was up when the kernel said so.
         up: bool,
     },
-    /// An address of the link of this index.
-    Address(u32),
+    /// An address.
+    Address {
+        /// Of the link of this index.
+        index: u32,
+        /// It was removed.
+        gone: bool,
+    },
     /// Notifications were lost: everything must be read anew.
     Everything,
 }
@@ -118,9 +140,12 @@ fn changed((message, _): &(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)) -> 
             let (index, up) = (link.header.index, link.header.flags.contains(LinkFlags::Up));
             Some(Changed::Link { index, name, up })
         }
-        NetlinkPayload::InnerMessage(
-            RouteNetlinkMessage::NewAddress(a) | RouteNetlinkMessage::DelAddress(a),
-        ) => Some(Changed::Address(a.header.index)),
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(a)) => {
+            Some(Changed::Address { index: a.header.index, gone: false })
+        }
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(a)) => {
+            Some(Changed::Address { index: a.header.index, gone: true })
+        }
         NetlinkPayload::Overrun(_) | NetlinkPayload::Error(_) => Some(Changed::Everything),
         _ => None,
     }

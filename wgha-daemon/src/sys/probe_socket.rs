@@ -21,6 +21,8 @@ const CONTROL: u32 = 7;
 pub struct ProbeSocket {
     socket: Socket,
     port: u16,
+    /// Whom it is connected to: the way there, and the source address, are looked up once.
+    to: Option<IpAddr>,
 }
 
 impl ProbeSocket {
@@ -47,7 +49,7 @@ impl ProbeSocket {
             }
         }
         let port = bind(&socket, family)?;
-        Ok(Self { socket, port })
+        Ok(Self { socket, port, to: None })
     }
 
     /// The port that answers come to.
@@ -56,12 +58,30 @@ impl ProbeSocket {
         self.port
     }
 
+    /// The way to the reflector, or our address, may have changed.
+    pub const fn lose_way(&mut self) {
+        self.to = None;
+    }
+
     /// Sends one probe to a reflector.
     ///
     /// # Errors
-    /// EHOSTUNREACH and others when it cannot be sent, ECONNREFUSED for an earlier one.
-    pub fn send(&self, to: IpAddr, probe: &[u8]) -> io::Result<()> {
-        self.socket.send_to(probe, &SocketAddr::new(to, bfd::PORT).into()).map(|_| ())
+    /// EHOSTUNREACH and others when it cannot be sent.
+    pub fn send(&mut self, to: IpAddr, probe: &[u8]) -> io::Result<()> {
+        if self.to != Some(to) {
+            self.to = None;
+            self.socket.connect(&SocketAddr::new(to, bfd::PORT).into())?;
+            self.to = Some(to);
+        }
+        let sent = match self.socket.send(probe) {
+            // That is what has become of an earlier one; it is told once.
+            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => self.socket.send(probe),
+            sent => sent,
+        };
+        if sent.is_err() {
+            self.lose_way();
+        }
+        sent.map(|_| ())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd, BorrowedFd},
     time::Duration,
 };
 
@@ -11,37 +11,38 @@ use nix::sys::{
     time::TimeSpec,
     timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
 };
-use tokio::io::{Interest, unix::AsyncFd};
 use wgha_common::Timestamp;
 
-/// One moment of `CLOCK_MONOTONIC` to be woken at.
+/// One moment of `CLOCK_MONOTONIC` to be woken at: readable from then on, until it is set anew. It need not be read.
 pub struct Timer {
     timer: TimerFd,
-    /// The same timer, under a descriptor that can be waited for.
-    fd: AsyncFd<OwnedFd>,
-    at: Option<Timestamp>,
+    set: Set,
+}
+
+#[derive(PartialEq, Eq)]
+enum Set {
+    Never,
+    At(Timestamp),
+    /// It is set anew in any case.
+    Fired,
 }
 
 impl Timer {
     /// # Errors
-    /// EMFILE; and outside a tokio runtime.
+    /// EMFILE.
     pub fn new() -> io::Result<Self> {
         let timer =
             TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
-        #[expect(unsafe_code, reason = "tokio wants the promise in this form")]
-        // SAFETY: an OwnedFd stays open and the same until it is dropped, and AsyncFd owns it.
-        let fd = unsafe {
-            AsyncFd::register_with_interest(timer.as_fd().try_clone_to_owned()?, Interest::READABLE)
-        };
-        Ok(Self { timer, fd: fd.map_err(io::Error::from)?, at: None })
+        Ok(Self { timer, set: Set::Never })
     }
 
     /// Is to wake at `at`; `None`: not at all. A moment that has passed wakes at once.
     pub fn set(&mut self, at: Option<Timestamp>) {
-        if self.at == at {
+        let wanted = at.map_or(Set::Never, Set::At);
+        if self.set == wanted {
             return;
         }
-        self.at = at;
+        self.set = wanted;
         // An expiration of zero would disarm it.
         let moment = |at: Timestamp| TimeSpec::from_duration(Duration::from_nanos(at.as_nanos().max(1)));
         let set = match at {
@@ -52,12 +53,62 @@ impl Timer {
         debug_assert!(set.is_ok(), "{set:?}");
     }
 
-    /// Waits until the moment has come. Cancel-safe.
-    pub async fn fired(&mut self) {
-        if let Ok(mut ready) = self.fd.readable_mut().await {
-            ready.clear_ready();
+    /// It was found to have fired.
+    pub const fn fired(&mut self) {
+        self.set = Set::Fired;
+    }
+}
+
+impl AsFd for Timer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.timer.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::{
+        poll::{PollFd, PollFlags, PollTimeout, poll},
+        sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
+    };
+
+    use super::*;
+    use crate::sys::clock;
+
+    fn fires(timer: &Timer) -> bool {
+        let mut fds = [PollFd::new(timer.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).unwrap() == 1
+    }
+
+    #[test]
+    fn it_is_set_anew_without_being_read() {
+        let mut timer = Timer::new().unwrap();
+        let (past, hour) = (Some(clock::now()), Some(clock::now() + Duration::from_secs(3600)));
+        for _ in 0..2 {
+            timer.set(past);
+            assert!(fires(&timer));
+            timer.fired();
+            timer.set(hour);
+            assert!(!fires(&timer));
+            timer.set(past);
+            timer.fired();
+            timer.set(None);
+            assert!(!fires(&timer));
         }
-        // Set anew in any case: what was read or not does not matter.
-        self.at = None;
+    }
+
+    /// As the loop waits: who is told once must be told again.
+    #[test]
+    fn the_same_moment_can_come_once_more() {
+        let mut timer = Timer::new().unwrap();
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+        epoll.add(timer.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0)).unwrap();
+        let past = Some(clock::now());
+        for _ in 0..2 {
+            timer.set(past);
+            let mut ready = [EpollEvent::empty()];
+            assert_eq!(epoll.wait(&mut ready, EpollTimeout::ZERO), Ok(1));
+            timer.fired();
+        }
     }
 }

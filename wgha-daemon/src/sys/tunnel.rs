@@ -7,27 +7,29 @@
 use std::{fs, io, path::PathBuf};
 
 use futures_util::TryStreamExt as _;
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressMessage},
     route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol},
 };
 use rtnetlink::Handle;
-use tokio::sync::watch;
 use wgha_common::{IfIndex, Timestamp};
 
 use super::{
     address, clock,
     link::{self, Link},
     netlink::{NetlinkError, is_errno},
+    requests::{Answer, Request, Requests},
 };
 
 /// The routing table that the kernel fills itself.
 const LOCAL_TABLE: u8 = 255;
 
+/// Is told when the link was raised, as soon as it is up: before its addresses and routes are back.
+pub type Raised = Box<dyn Fn(Timestamp) + Send>;
+
 /// The WireGuard link.
-#[derive(Debug)]
 pub struct Tunnel {
     handle: Handle,
     name: String,
@@ -35,8 +37,7 @@ pub struct Tunnel {
     remembered: Option<Remembered>,
     /// The link has not been down since it had all that is remembered.
     intact: bool,
-    /// When it was raised last: said as soon as it is up, before its addresses and routes are back.
-    raised: watch::Sender<Timestamp>,
+    raised: Raised,
 }
 
 /// What an interface had while it was up.
@@ -51,7 +52,7 @@ struct Remembered {
 impl Tunnel {
     /// The link `name`, with what an earlier daemon has left in `file`.
     #[must_use]
-    pub fn new(handle: Handle, name: &str, file: PathBuf, raised: watch::Sender<Timestamp>) -> Self {
+    pub fn new(handle: Handle, name: &str, file: PathBuf, raised: Raised) -> Self {
         let remembered = fs::read_to_string(&file).ok().as_deref().and_then(Remembered::from_text);
         Self { handle, name: name.to_owned(), file, remembered, intact: true, raised }
     }
@@ -83,19 +84,24 @@ impl Tunnel {
         tended
     }
 
-    /// Sets the link up and puts back what it has lost.
+    /// Sets the link up and puts back what it has lost. A link that was known to be down has lost everything: nothing
+    /// is looked for, and [`Self::tend`] sees later to what the kernel or others have made of it.
     ///
     /// # Errors
     /// [`NetlinkError`] when the link is gone or the kernel refuses.
-    pub async fn raise(&mut self) -> Result<(), NetlinkError> {
-        let link = link::read(&self.handle, &self.name).await?;
-        let link = link.ok_or_else(|| NetlinkError::NoInterface(self.name.clone()))?;
-        if !link.up {
-            self.intact = false;
-            link::set_up(&self.handle, &self.name, link.index, true).await?;
+    pub async fn raise(&mut self, requests: &mut Requests) -> Result<(), NetlinkError> {
+        let index = link::index(&self.name)?.ok_or_else(|| NetlinkError::NoInterface(self.name.clone()))?;
+        if self.intact {
+            self.intact = link::read(&self.handle, &self.name).await?.is_some_and(|link| link.up);
         }
-        self.raised.send_replace(clock::now());
-        self.put_back_and_remember(link.index).await
+        link::set_up_now(requests, &self.name, index)?;
+        (self.raised)(clock::now());
+        let lost = self.remembered.as_ref().filter(|r| r.index == index && !self.intact);
+        let put_back = lost.map(|r| requests.ask(r.requests())).transpose().map_err(NetlinkError::Broken)?;
+        match put_back {
+            Some(answers) if answers.iter().all(is_there) => Ok(()),
+            _ => self.put_back_and_remember(index).await,
+        }
     }
 
     async fn put_back_and_remember(&mut self, index: IfIndex) -> Result<(), NetlinkError> {
@@ -180,6 +186,11 @@ impl Tunnel {
     }
 }
 
+/// Whether what was to be put back is there now.
+fn is_there(answer: &Answer) -> bool {
+    answer.as_ref().map_or_else(|e| e.raw_os_error() == Some(libc::EEXIST), |_| true)
+}
+
 fn is_configured(route: &RouteMessage, index: IfIndex) -> bool {
     let RouteHeader { protocol, table, .. } = route.header;
     protocol != RouteProtocol::Kernel
@@ -207,6 +218,13 @@ fn same_address(a: &AddressMessage, b: &AddressMessage) -> bool {
 
 impl Remembered {
     const FIRST_LINE: &'static str = "wgha-tunnel 1";
+
+    /// What puts it back, as far as it is not there.
+    fn requests(&self) -> Vec<Request> {
+        let addresses = self.addresses.iter().cloned().map(RouteNetlinkMessage::NewAddress);
+        let routes = self.routes.iter().cloned().map(RouteNetlinkMessage::NewRoute);
+        addresses.chain(routes).map(|message| (message, NLM_F_CREATE | NLM_F_EXCL)).collect()
+    }
 
     fn to_text(&self, name: &str) -> String {
         let addresses = self.addresses.iter().cloned().map(RouteNetlinkMessage::NewAddress);

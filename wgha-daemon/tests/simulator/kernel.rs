@@ -179,8 +179,8 @@ impl Kernel {
         })
     }
 
-    pub fn look(&self) -> Input {
-        let routers = self.routers.iter().flatten().copied().collect();
+    pub fn look(&self, routers: bool) -> Input {
+        let routers = self.routers.iter().flatten().filter(|_| routers).copied().collect();
         let answers = self.answers.iter().flatten().copied().collect();
         Input::LookedAgain { routers, revoked_epoch: self.revoked, answers }
     }

@@ -346,7 +346,10 @@ impl World {
                 daemon.follow.push_back(Input::AdvertFailed("no".into()))
             }
             Action::SendAdvert => self.send(me),
-            Action::LookAgain => daemon.follow.push_back(node.kernel.look()),
+            Action::LookAgain => {
+                let look = node.kernel.look(daemon.machine.minds_routers());
+                daemon.follow.push_back(look);
+            }
             Action::Announce => {
                 daemon.follow.push_back(Input::Announced(Ok(())));
                 self.solicit_gateway(me);

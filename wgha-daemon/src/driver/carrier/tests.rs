@@ -54,7 +54,7 @@ impl Datapath for Recorded {
         self.call(Call::Announce)
     }
 
-    fn look(&mut self) -> Result<Look, String> {
+    fn look(&mut self, _: bool) -> Result<Look, String> {
         self.now = self.now + self.look_takes;
         self.call(Call::Look).map(|()| Look { routers: self.routers.clone(), ..Look::default() })
     }
@@ -98,8 +98,10 @@ impl Bench {
             witness: Blind,
             effects,
             told: watch::Sender::default(),
+            handshakes: None,
             pending: Pending::default(),
             finished: false,
+            inputs: VecDeque::new(),
         };
         let mut bench = Self { carrier, asked };
         let source = Some("fe80::3".parse().unwrap());

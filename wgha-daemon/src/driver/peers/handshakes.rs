@@ -1,14 +1,20 @@
 //! Whom handshakes are started with, and what becomes of them.
 
-use std::{collections::VecDeque, io, sync::mpsc::Sender, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    net::SocketAddr,
+    sync::mpsc::Sender,
+    time::Duration,
+};
 
 use tokio::sync::{mpsc, watch};
-use wgha_common::Timestamp;
+use wgha_common::{IfIndex, Timestamp};
 
-use super::{Heard, firsts::Firsts, until};
+use super::{Device, Heard, firsts::Firsts, until};
 use crate::{
     driver::{
-        handshakes::{self, Command, Event},
+        handshakes::{self, Command, Event, Plan},
         witness::ALL_BACK,
     },
     proto::{
@@ -16,7 +22,7 @@ use crate::{
         peers::WireguardPeer,
         sync::{Recency, Record, Replica},
     },
-    sys::{bpf::TrafficReader, clock, wireguard::Device},
+    sys::{bpf::TrafficReader, clock, wireguard},
 };
 
 /// How long the link's raising is waited for. Without it no handshake succeeds; the retries are for that.
@@ -55,7 +61,7 @@ impl Handshakes {
     ) -> io::Result<Self> {
         let (tell, events) = mpsc::unbounded_channel();
         let name = wireguard.to_owned();
-        let commands = handshakes::spawn(move || Device::open(&name), counters, tell)?;
+        let commands = handshakes::spawn(move || wireguard::Device::open(&name), counters, tell)?;
         let (firsts, steps) = (Firsts::new(traffic), VecDeque::new());
         Ok(Self { commands, events, raised, waiting: None, firsts, steps })
     }
@@ -71,27 +77,24 @@ impl Handshakes {
         self.firsts.watch(clock::now());
     }
 
-    /// Starts handshakes for the take-over that began at `since`, or no more.
-    ///
-    /// The kernel's WireGuard starts none while its link is down, and forgets at link-up what would keep it from
-    /// starting one: that is waited for. A program does not know its link.
-    pub fn order(
-        &mut self,
-        since: Option<Timestamp>,
-        device: &[WireguardPeer],
-        past: &Past,
-        replica: &Replica,
-    ) {
+    /// For whoever else may command it.
+    pub fn commands(&self) -> Sender<Command> {
+        self.commands.clone()
+    }
+
+    /// Tells whom to start when we take over.
+    pub fn plan(&mut self, candidates: Vec<Candidate>, after_link_up: bool) {
+        self.command(Command::Ready(Plan { candidates, after_link_up }));
+    }
+
+    /// Starts handshakes for the take-over that began at `since`, or no more; unless that was planned.
+    pub fn order(&mut self, since: Option<Timestamp>, candidates: Vec<Candidate>, after_link_up: bool) {
         let Some(since) = since else {
+            // Whoever has decided it has said so to the thread.
             self.waiting = None;
-            self.firsts.stop();
-            return self.command(Command::Stop);
+            return self.firsts.stop();
         };
-        let candidates = device
-            .iter()
-            .filter_map(|peer| candidate(peer, replica.record(&peer.key), past.is_clean(peer)))
-            .collect();
-        if past.link_up_is_to_come {
+        if after_link_up {
             self.waiting = Some(Waiting { since, candidates });
         } else {
             self.command(Command::Start { candidates, at: since });
@@ -146,17 +149,33 @@ impl Past {
     }
 }
 
-/// A peer of our device, with what the last Active has told of it.
-fn candidate(peer: &WireguardPeer, told: Option<&Record>, clean: bool) -> Option<Candidate> {
+/// The peers of our device, with what the last Active has told of them. Until we serve ourselves it knows better where
+/// they are; then, there is no `uplink` for what it has told.
+pub(super) fn candidates(
+    device: &Device,
+    past: &Past,
+    replica: &Replica,
+    uplink: Option<IfIndex>,
+) -> Vec<Candidate> {
+    let told = uplink.map(|uplink| replica.endpoints_to_set(&device.peers, uplink)).unwrap_or_default();
+    let told: BTreeMap<_, _> = told.into_iter().collect();
+    let candidate = |peer: &WireguardPeer| {
+        let endpoint = told.get(&peer.key).copied().or(peer.endpoint)?;
+        Some(candidate(peer, endpoint, replica.record(&peer.key), past.is_clean(peer)))
+    };
+    device.peers.iter().filter_map(candidate).collect()
+}
+
+fn candidate(peer: &WireguardPeer, endpoint: SocketAddr, told: Option<&Record>, clean: bool) -> Candidate {
     let silent = |Recency(seconds)| (seconds != u32::MAX).then(|| Duration::from_secs(u64::from(seconds)));
-    Some(Candidate {
+    Candidate {
         key: peer.key,
-        endpoint: peer.endpoint?,
+        endpoint,
         last_handshake: told.map_or(peer.last_handshake, |told| told.last_handshake.max(peer.last_handshake)),
         keepalive: peer.keepalive,
         idle: told.and_then(|told| silent(told.recency)),
         clean,
-    })
+    }
 }
 
 fn told(event: Event) -> Option<Heard> {
@@ -201,6 +220,24 @@ mod tests {
             rx_bytes: 0,
             tx_bytes: 0,
         }
+    }
+
+    #[test]
+    fn a_peer_is_where_the_active_has_told_until_we_have_served() {
+        let (told, own) = ("192.0.2.1:1".parse().unwrap(), "192.0.2.9:9".parse().unwrap());
+        let mut replica = Replica::default();
+        assert!(!replica.set_known([peer().key]));
+        let (last_handshake, keepalive, recency) = (None, None, Recency::NOW);
+        replica.take([Record { key: peer().key, endpoint: Some(told), last_handshake, keepalive, recency }]);
+        let found = |endpoint, uplink| {
+            let device = Device { peers: vec![WireguardPeer { endpoint, ..peer() }], ..Device::default() };
+            candidates(&device, &past(false, 0), &replica, uplink).first().map(|c| c.endpoint)
+        };
+        let uplink = Some(IfIndex(3));
+        assert_eq!(found(None, uplink), Some(told), "it has not been set yet");
+        assert_eq!(found(Some(own), uplink), Some(told));
+        assert_eq!(found(Some(own), None), Some(own));
+        assert_eq!(found(None, None), None);
     }
 
     #[test]

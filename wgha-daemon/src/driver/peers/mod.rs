@@ -15,7 +15,7 @@ mod work;
 use std::{
     io,
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, mpsc::Sender},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -25,11 +25,11 @@ use wgha_common::{Timestamp, abi::Direction, wire::wireguard::MessageType};
 pub use report::{Peer as PeerReport, Report};
 
 use self::{
-    handshakes::{Handshakes, Past},
+    handshakes::{Handshakes, Past, candidates},
     reads::Reads,
     work::{Done, Job, Outcome, Reading, Work},
 };
-use super::told::Told;
+use super::{handshakes::Command, told::Told};
 use crate::{
     proto::{
         Introduced, PeerId,
@@ -44,6 +44,10 @@ use crate::{
         wireguard::Implementation,
     },
 };
+
+/// While clients move all the time, this many times as long as a plan takes lies between two: it takes milliseconds with
+/// 10,000 peers. Without one, a take-over asks here.
+const PLAN_SHARE: u32 = 50;
 
 /// What the main thread tells the loop.
 #[derive(Debug)]
@@ -104,6 +108,10 @@ pub struct Peers {
     before: Told,
     /// When we last ceased to serve, or began to know of it.
     silent_since: Timestamp,
+    /// When to plan a take-over anew; `None`: what is planned holds.
+    plan_due: Option<Timestamp>,
+    /// Not before.
+    plan_next: Timestamp,
 }
 
 /// The device, as it was last read.
@@ -171,6 +179,8 @@ impl Peers {
             report: Report::of(&addresses),
             before: Told::default(),
             silent_since: clock::now(),
+            plan_due: None,
+            plan_next: Timestamp::ZERO,
         })
     }
 
@@ -186,6 +196,7 @@ impl Peers {
                 Some(step) = self.handshakes.step() => self.tell(step).await,
                 Some(news) = self.news.recv() => self.take(news).await,
                 Some(done) = self.work.done() => self.done(done).await,
+                () = until(self.plan_due) => self.plan(),
                 () = until(due) => self.work.begin(Job::Read),
             }
         }
@@ -206,12 +217,13 @@ impl Peers {
             self.handshakes.prepare();
         }
         if told.handshakes != before.handshakes {
-            let Device { peers, implementation, .. } = &self.device;
             // Ordered again while it serves: the link has been up all the time, and sessions may stand.
-            let link_up_is_to_come = *implementation == Some(Implementation::Kernel) && again;
-            let silent = if again { clock::now().since(self.silent_since) } else { Duration::ZERO };
-            let past = Past { link_up_is_to_come, silent, wall: wall() };
-            self.handshakes.order(told.handshakes, peers, &past, &self.replica);
+            let past = self.past(again);
+            let candidates = match told.handshakes {
+                Some(_) => candidates(&self.device, &past, &self.replica, told.link.filter(|_| again)),
+                None => Vec::new(),
+            };
+            self.handshakes.order(told.handshakes, candidates, past.link_up_is_to_come);
         }
         if told.sources != before.sources {
             self.reads.ring(clock::now());
@@ -230,6 +242,45 @@ impl Peers {
         }
     }
 
+    /// What is known of the device's past at a take-over, or, if it has been up all the time, while it serves.
+    fn past(&self, taking_over: bool) -> Past {
+        let link_up_is_to_come = self.device.implementation == Some(Implementation::Kernel) && taking_over;
+        let silent = if taking_over { clock::now().since(self.silent_since) } else { Duration::ZERO };
+        Past { link_up_is_to_come, silent, wall: wall() }
+    }
+
+    /// Something has changed of what a take-over would start from: what was planned does not hold any more.
+    fn replan(&mut self) {
+        if self.before.is_serving() || self.plan_due.is_some() {
+            return;
+        }
+        if self.plan_next > clock::now() {
+            self.handshakes.plan(Vec::new(), false);
+            self.plan_due = Some(self.plan_next);
+        } else {
+            self.plan();
+        }
+    }
+
+    /// Says whom a take-over would start, so that nobody needs to ask then.
+    fn plan(&mut self) {
+        let begun = clock::now();
+        self.plan_due = None;
+        if !self.before.is_serving() {
+            let past = self.past(true);
+            let candidates = candidates(&self.device, &past, &self.replica, self.before.link);
+            self.handshakes.plan(candidates, past.link_up_is_to_come);
+        }
+        let now = clock::now();
+        self.plan_next = now + now.since(begun) * PLAN_SHARE;
+    }
+
+    /// For whoever else may command the handshakes.
+    #[must_use]
+    pub fn commands(&self) -> Sender<Command> {
+        self.handshakes.commands()
+    }
+
     /// Only the Active tells where clients are: a Backup would tell what it was told.
     fn served(&mut self, serving: bool) {
         self.publisher = Publisher::default();
@@ -241,6 +292,7 @@ impl Peers {
             // What was told before we served is older than what we have seen; what was told since was not listened to.
             self.replica.forget();
             self.ask_again();
+            self.replan();
         }
     }
 
@@ -271,6 +323,7 @@ impl Peers {
             }
         }
         self.apply();
+        self.replan();
         self.tell_report().await;
     }
 
@@ -322,6 +375,7 @@ impl Peers {
                 if !self.before.is_serving() && self.report.says_it_serves(peer) {
                     self.replica.take(records);
                     self.apply();
+                    self.replan();
                 }
                 return;
             }

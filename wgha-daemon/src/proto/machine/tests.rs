@@ -271,3 +271,21 @@ fn the_same_inputs_give_the_same_machine() {
     let again: Vec<_> = stations().iter().map(|s| format!("{:?}", s.1)).collect();
     assert_eq!(once, again);
 }
+
+#[test]
+fn routers_matter_unless_probes_are_answered_and_nothing_is_asked() {
+    let minds: Vec<_> =
+        stations().iter().map(|(name, machine, _)| (*name, machine.minds_routers())).collect();
+    for (name, want) in [
+        ("backup", true),
+        ("looking", true),
+        ("probing", true),
+        ("trusting", false),
+        ("silent", true),
+        ("condemned", true),
+        ("told", true),
+        ("active", true),
+    ] {
+        assert!(minds.contains(&(name, want)), "{name} in {minds:?}");
+    }
+}

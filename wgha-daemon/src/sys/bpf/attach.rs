@@ -1,4 +1,4 @@
-//! Attaching, by probing: native XDP, generic XDP, TC ingress; TCX, clsact (invariant I13).
+//! Attaching, by probing: native XDP, TC ingress, generic XDP; TCX, clsact (invariant I13).
 
 use std::{
     fs, io,
@@ -254,9 +254,9 @@ impl Attachment {
 /// Which hooks are tried, in order: first the one that an earlier daemon has used.
 fn candidates(wish: Attach, place: Place<'_>) -> Vec<Attach> {
     let mut hooks = match wish {
-        // On a veth native XDP is the dearest of the three as well.
-        Attach::Auto if place.veth => vec![Attach::Generic, Attach::Tc],
-        Attach::Auto => vec![Attach::Native, Attach::Generic, Attach::Tc],
+        // Generic XDP is the last: it copies every packet that lacks the headroom it wants.
+        Attach::Auto if place.veth => vec![Attach::Tc, Attach::Generic],
+        Attach::Auto => vec![Attach::Native, Attach::Tc, Attach::Generic],
         wish => vec![wish],
     };
     hooks.sort_by_key(|hook| !place.pin(hook_name(*hook)).exists());

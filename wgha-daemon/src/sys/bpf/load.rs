@@ -59,9 +59,6 @@ pub enum BpfError {
         /// Why.
         source: PinError,
     },
-    /// The ring cannot be waited for.
-    #[error("the event ring cannot be waited for")]
-    Ring(#[source] io::Error),
 }
 
 /// The loaded programs; nothing is attached yet.

@@ -2,8 +2,10 @@
 
 use std::{
     collections::BTreeMap,
+    mem::offset_of,
     net::IpAddr,
     os::fd::{AsFd as _, OwnedFd},
+    sync::atomic::Ordering::{Relaxed, SeqCst},
 };
 
 use aya::{
@@ -19,20 +21,23 @@ use wgha_common::{
     wire::wireguard::MessageType,
 };
 
-use super::load::BpfError;
+use super::{load::BpfError, shared::Shared};
 use crate::config::VirtualAddress;
+
+/// So often an answer is read that changes meanwhile: some microseconds.
+const MAX_TRIES: u32 = 1000;
 
 /// The maps of the kernel half.
 pub struct Maps {
     uplink: Array<MapData, UplinkConfig>,
     vips: HashMap<MapData, Address, u8>,
-    lease: Array<MapData, Lease>,
+    lease: Shared<Lease>,
     advert: Array<MapData, AdvertStamp>,
-    revoked: Array<MapData, Revoked>,
+    revoked: Shared<Revoked>,
     sbfd: Array<MapData, Sbfd>,
     peers: HashMap<MapData, Address, u32>,
-    probes: Array<MapData, Outstanding>,
-    answers: Array<MapData, Answer>,
+    probes: Shared<Outstanding>,
+    answers: Shared<Answer>,
     routers: HashMap<MapData, Address, AdvertSeen>,
     rung: Array<MapData, Rung>,
     counters: PerCpuArray<MapData, u64>,
@@ -44,13 +49,13 @@ impl Maps {
         Ok(Self {
             uplink: take(ebpf, "UPLINK")?,
             vips: take(ebpf, "VIPS")?,
-            lease: take(ebpf, "LEASE")?,
+            lease: Shared::take(ebpf, "LEASE", true)?,
             advert: take(ebpf, "ADVERT")?,
-            revoked: take(ebpf, "REVOKED")?,
+            revoked: Shared::take(ebpf, "REVOKED", false)?,
             sbfd: take(ebpf, "SBFD")?,
             peers: take(ebpf, "PEERS")?,
-            probes: take(ebpf, "PROBES")?,
-            answers: take(ebpf, "ANSWERS")?,
+            probes: Shared::take(ebpf, "PROBES", true)?,
+            answers: Shared::take(ebpf, "ANSWERS", false)?,
             routers: take(ebpf, "ROUTERS")?,
             rung: take(ebpf, "RUNG")?,
             counters: take(ebpf, "COUNTERS")?,
@@ -78,12 +83,23 @@ impl Maps {
         Ok(())
     }
 
-    /// Writes `LEASE`.
+    /// Writes `LEASE`. Who reads `until`, and after it the rest, as the kernel half does, never sees the end of one lease
+    /// with the epoch or the role of one before.
     ///
     /// # Errors
     /// [`BpfError::Map`].
     pub fn set_lease(&mut self, lease: Lease) -> Result<(), BpfError> {
-        self.lease.set(0, lease, 0).map_err(|e| BpfError::Map("LEASE", e))
+        let until = self.lease.word(0, offset_of!(Lease, until))?;
+        let epoch = self.lease.word(0, offset_of!(Lease, epoch))?;
+        let role = self.lease.half(0, offset_of!(Lease, role))?;
+        let is_renewal = (epoch.load(Relaxed), role.load(Relaxed)) == (lease.epoch, lease.role);
+        if !is_renewal {
+            until.store(0, SeqCst);
+            epoch.store(lease.epoch, SeqCst);
+            role.store(lease.role, SeqCst);
+        }
+        until.store(lease.until, SeqCst);
+        Ok(())
     }
 
     /// Writes `ADVERT`.
@@ -110,20 +126,34 @@ impl Maps {
         self.peers.insert(address, number, 0).map_err(|e| BpfError::Map("PEERS", e))
     }
 
-    /// Writes `PROBES` for one peer.
+    /// Writes one discriminator of `PROBES` for one peer.
     ///
     /// # Errors
     /// [`BpfError::Map`].
-    pub fn set_outstanding(&mut self, peer: u32, outstanding: Outstanding) -> Result<(), BpfError> {
-        self.probes.set(peer, outstanding, 0).map_err(|e| BpfError::Map("PROBES", e))
+    pub fn set_outstanding(&mut self, peer: u32, place: usize, discriminator: u32) -> Result<(), BpfError> {
+        let at = offset_of!(Outstanding, discriminators) + place * size_of::<u32>();
+        self.probes.half(peer, at)?.store(discriminator, SeqCst);
+        Ok(())
     }
 
-    /// Reads `ANSWERS` for one peer.
+    /// Reads `ANSWERS` for one peer. One that is being written right now is waited for; if whoever writes it has lost its
+    /// processor, there is none yet.
     ///
     /// # Errors
     /// [`BpfError::Map`].
     pub fn answer(&self, peer: u32) -> Result<Answer, BpfError> {
-        self.answers.get(&peer, 0).map_err(|e| BpfError::Map("ANSWERS", e))
+        let at = self.answers.word(peer, offset_of!(Answer, at))?;
+        let answers = self.answers.word(peer, offset_of!(Answer, answers))?;
+        let key = self.answers.word(peer, Answer::KEY)?;
+        for _ in 0..MAX_TRIES {
+            let before = key.load(SeqCst);
+            let (at, answers) = (at.load(SeqCst), answers.load(SeqCst));
+            if before == key.load(SeqCst) && (before != 0 || answers == 0) {
+                return Ok(Answer::with_key(at, answers, before));
+            }
+            std::hint::spin_loop();
+        }
+        Ok(Answer::default())
     }
 
     /// Reads `LEASE`, as the kernel has it.
@@ -131,15 +161,20 @@ impl Maps {
     /// # Errors
     /// [`BpfError::Map`].
     pub fn lease(&self) -> Result<Lease, BpfError> {
-        self.lease.get(&0, 0).map_err(|e| BpfError::Map("LEASE", e))
+        Ok(Lease {
+            until: self.lease.word(0, offset_of!(Lease, until))?.load(SeqCst),
+            epoch: self.lease.word(0, offset_of!(Lease, epoch))?.load(SeqCst),
+            role: self.lease.half(0, offset_of!(Lease, role))?.load(SeqCst),
+            reserved: 0,
+        })
     }
 
-    /// Reads `REVOKED`.
+    /// Reads the epoch in `REVOKED`.
     ///
     /// # Errors
     /// [`BpfError::Map`].
-    pub fn revoked(&self) -> Result<Revoked, BpfError> {
-        self.revoked.get(&0, 0).map_err(|e| BpfError::Map("REVOKED", e))
+    pub fn revoked_epoch(&self) -> Result<u64, BpfError> {
+        Ok(self.revoked.word(0, offset_of!(Revoked, epoch))?.load(SeqCst))
     }
 
     /// Reads `ROUTERS`.

@@ -5,6 +5,7 @@ mod detach;
 pub mod events;
 pub mod load;
 pub mod maps;
+mod shared;
 
 pub use attach::{Attachment, EgressHook, IngressHook};
 pub use load::{BpfError, Programs};

@@ -21,9 +21,6 @@ use crate::proto::{
 /// since then is lost.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// What a reading may take that is done anew for being on the way, although the last one is fresh.
-const CHEAP: Duration = Duration::from_millis(1);
-
 /// How long one set may be in bytes: an attribute of netlink holds 64 KiB; and a write to a Unix socket that fits into
 /// its buffer is not torn when we are killed, between a removal and what follows it.
 pub(super) const SET: usize = 60 * 1024;
@@ -109,19 +106,16 @@ impl Device {
         Ok(Reading { listen_port: device.listen_port, peers })
     }
 
-    /// Reads what [`Self::start_handshakes`] will need, unless that has just been done or would take long.
+    /// Reads what [`Self::start_handshakes`] will need, unless that has just been done.
     ///
     /// # Errors
     /// [`WireguardError`].
     pub fn prepare(&mut self) -> Result<(), WireguardError> {
-        let fresh = self.known.as_ref().is_some_and(|known| known.at.elapsed() < FRESH);
-        if fresh && self.is_large() { Ok(()) } else { self.look().map(drop) }
+        if self.is_fresh() { Ok(()) } else { self.look().map(drop) }
     }
 
-    /// Whether it takes long to read, so that [`Self::prepare`] does it only every few seconds.
-    #[must_use]
-    pub fn is_large(&self) -> bool {
-        self.known.as_ref().is_some_and(|known| known.took > CHEAP)
+    fn is_fresh(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| known.at.elapsed() < FRESH)
     }
 
     /// How long it took to read it last; nothing is known at first.
@@ -168,8 +162,7 @@ impl Device {
     /// [`WireguardError`]. A peer that was removed and could not be added again has been put back then, if that
     /// was possible at all.
     pub fn start_handshakes(&mut self, starts: &[Start]) -> Result<(), WireguardError> {
-        let fresh = self.known.as_ref().is_some_and(|known| known.at.elapsed() < FRESH);
-        if self.known.is_none() || (!fresh && starts.iter().any(|start| start.how == How::Anew)) {
+        if self.known.is_none() || (!self.is_fresh() && starts.iter().any(|start| start.how == How::Anew)) {
             self.look()?;
         }
         let Self { known, backend, .. } = self;
