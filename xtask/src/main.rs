@@ -8,6 +8,7 @@ mod install;
 mod libtest;
 mod lint;
 mod run;
+mod stack;
 mod stages;
 mod test;
 mod toolchain;
