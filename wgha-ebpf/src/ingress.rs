@@ -73,15 +73,14 @@ fn udp<P: Packet>(packet: &P, uplink: &UplinkConfig, carried: &Carried) -> Verdi
         return wireguard(packet, carried, &udp);
     }
     let probe = match (udp.destination, udp.source) {
-        (bfd::PORT, _) => reflect::question(packet, carried),
+        (bfd::PORT, _) => reflect::asked(packet, carried),
         (port, bfd::PORT) => reflect::answered(packet, carried, port),
         _ => None,
     };
     probe.map_or(Verdict::Pass, verdict::of_probe)
 }
 
-/// What of WireGuard does not come the short way. A function of its own, as [`icmpv6`].
-#[inline(never)]
+#[inline(always)]
 fn wireguard<P: Packet>(packet: &P, carried: &Carried, udp: &udp::Header) -> Verdict {
     let Some(epoch) = fence::serves_wireguard() else {
         return Verdict::Drop(Counter::WireguardInFenced);
