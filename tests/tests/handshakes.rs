@@ -149,6 +149,7 @@ fn anew_reaches_a_peer_in_spite_of_a_session_and_of_an_initiation_just_sent() {
         return;
     }
     let mut stage = Stage::set();
+    let wire = Capture::at_port(&stage.topology, B).unwrap();
     for keepalive in ["", " persistent-keepalive 7"] {
         stage.renew_client(keepalive);
         let before = stage.settings();
@@ -156,7 +157,11 @@ fn anew_reaches_a_peer_in_spite_of_a_session_and_of_an_initiation_just_sent() {
         let elsewhere = SocketAddr::new(stage.topology.plan.client, 9);
         let key = stage.client().key;
         stage.device.set_endpoints(&[(key, elsewhere)]).unwrap();
+        let at = monotonic_ns();
         stage.device.start_handshakes(&[Start { key, endpoint: elsewhere, how: How::Toggle }]).unwrap();
+        // The kernel leaves it to a worker, which would find the next endpoint.
+        wire.wait_received("the one that goes nowhere", at, AT_ONCE, |f| f.is_udp_port(elsewhere.port()))
+            .unwrap();
         stage.device.set_endpoints(&[(key, stage.endpoint)]).unwrap();
         stage.start(How::Toggle);
         let trapped = !stage.wait_handshake_after(None, Duration::from_millis(500));
