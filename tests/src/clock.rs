@@ -1,6 +1,10 @@
 //! The one clock (`CLOCK_MONOTONIC`, as in wgha's events) and waiting for conditions.
 
-use std::time::{Duration, Instant};
+use std::{
+    env,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, bail};
 
@@ -15,11 +19,34 @@ pub fn monotonic_ns() -> u64 {
     sys::clock_ns(libc::CLOCK_MONOTONIC)
 }
 
-/// Waits until `look` finds something and returns it.
+/// Says by how much everything takes longer here: in a virtual machine whose processor is emulated, 8 times.
+pub const SLOW: &str = "WGHA_SLOW";
+
+/// As much longer as things take here ([`SLOW`]): for what may take `time` elsewhere.
+#[must_use]
+pub fn patience(time: Duration) -> Duration {
+    static SLOWNESS: LazyLock<u32> =
+        LazyLock::new(|| env::var(SLOW).ok().and_then(|text| text.parse().ok()).unwrap_or(1));
+    time * *SLOWNESS
+}
+
+/// Waits until `look` finds something and returns it. Where everything is slow it waits longer ([`patience`]).
 ///
 /// # Errors
 /// `look`'s own, or that nothing was found within `timeout`, or that the user interrupted.
-pub fn wait_for<T>(what: &str, timeout: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn wait_for<T>(what: &str, timeout: Duration, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    wait_at_most(what, patience(timeout), look)
+}
+
+/// The same, but waits no longer where everything is slow: for a timeout that is one of a protocol's own.
+///
+/// # Errors
+/// As [`wait_for`].
+pub fn wait_at_most<T>(
+    what: &str,
+    timeout: Duration,
+    mut look: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let deadline = Instant::now() + timeout;
     loop {
         interrupt::check()?;
@@ -29,7 +56,8 @@ pub fn wait_for<T>(what: &str, timeout: Duration, mut look: impl FnMut() -> Resu
         if Instant::now() >= deadline {
             bail!("waited {timeout:?} in vain for {what}");
         }
-        std::thread::sleep(LOOK_EVERY);
+        // A look may be a program that is started: there must be time left for what is waited for.
+        std::thread::sleep(patience(LOOK_EVERY));
     }
 }
 

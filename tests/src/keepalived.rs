@@ -1,10 +1,10 @@
 //! A keepalived on a server: the router that wgha must get on with.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::LazyLock, time::Duration};
 
 use anyhow::Result;
 
-use crate::{Namespace, Plan, Process, Topology, Which, clock, sys, topology::UPLINK};
+use crate::{Namespace, Plan, Process, Topology, Which, clock, node, sys, topology::UPLINK};
 
 /// Where its configuration is, inside its namespace.
 const CONFIG: &str = "/run/keepalived.conf";
@@ -26,13 +26,18 @@ pub struct KeepalivedSettings {
     pub more_globals: String,
 }
 
+fn usual_interval() -> &'static str {
+    static SECONDS: LazyLock<String> = LazyLock::new(|| node::advert_interval().as_secs_f64().to_string());
+    &SECONDS
+}
+
 impl KeepalivedSettings {
     /// The seed's, at the same interval as [`crate::Settings::seed`].
     #[must_use]
     pub fn seed(plan: &Plan, which: Which) -> Self {
         Self {
             priority: which.priority(),
-            advert_interval: "0.1",
+            advert_interval: usual_interval(),
             virtual_address: plan.with_prefix(plan.vip),
             more: String::new(),
             more_globals: String::new(),

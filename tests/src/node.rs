@@ -5,7 +5,7 @@ use std::{
     env, io,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Output},
-    sync::OnceLock,
+    sync::{LazyLock, OnceLock},
     time::Duration,
 };
 
@@ -13,17 +13,23 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use crate::{
-    Namespace, Plan, Process, Topology, Which, clock,
+    Namespace, Plan, Process, Topology, Which,
+    clock::{self, patience},
     topology::{TUNNEL, UPLINK},
 };
 
 /// Names the wgha binary to test.
 pub const BINARY: &str = "WGHA_BIN";
+/// Names what `[uplink] attach` is to be in tests that leave it to wgha.
+pub const ATTACH: &str = "WGHA_ATTACH";
 /// Where a node's configuration is, inside its namespace.
 pub const CONFIG: &str = "/run/wgha/wgha.toml";
 
 /// Where the binary is copied to for other users, inside the namespace.
 const COPY: &str = "/run/wgha-copy";
+
+/// The default of `[detect] interval`.
+const PROBE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How long a daemon may take to load its programs and answer on its socket.
 const STARTING: Duration = Duration::from_secs(20);
@@ -57,13 +63,13 @@ impl Settings {
     pub fn seed(plan: &Plan, which: Which) -> Self {
         Self {
             priority: which.priority(),
-            advert_interval: "100ms".into(),
+            advert_interval: format!("{}ms", advert_interval().as_millis()),
             preempt: true,
             virtual_addresses: vec![plan.with_prefix(plan.vip)],
-            attach: "auto",
+            attach: usual_attach(),
             more_vrrp: String::new(),
             peer: Some(plan.server(which.other()).to_string()),
-            detect: None,
+            detect: usual_detect(),
         }
     }
 
@@ -85,6 +91,31 @@ impl Settings {
             self.virtual_addresses
         )
     }
+}
+
+/// How often adverts are sent unless a test says otherwise: a lease must outlast the pauses of a slow machine.
+#[must_use]
+pub fn advert_interval() -> Duration {
+    patience(Duration::from_millis(100))
+}
+
+/// How often probes are sent unless a test says otherwise.
+#[must_use]
+pub fn probe_interval() -> Duration {
+    patience(PROBE_INTERVAL)
+}
+
+/// wgha's own defaults, but where everything is slow.
+fn usual_detect() -> Option<(&'static str, u8)> {
+    static INTERVAL: LazyLock<String> = LazyLock::new(|| format!("{}ms", probe_interval().as_millis()));
+    (probe_interval() > PROBE_INTERVAL).then(|| (INTERVAL.as_str(), 5))
+}
+
+/// What [`ATTACH`] says, or else `auto`.
+#[must_use]
+pub fn usual_attach() -> &'static str {
+    static USUAL: LazyLock<String> = LazyLock::new(|| env::var(ATTACH).unwrap_or_else(|_| "auto".to_owned()));
+    &USUAL
 }
 
 /// A running daemon. Dropping it kills it.

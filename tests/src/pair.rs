@@ -52,9 +52,24 @@ impl Pair {
         a.wait_role("active", SOON)?;
         let b = Node::start(&topology, B, &settings(&topology.plan, B))?;
         let pair = Self { a, b, topology };
+        pair.expect_hook(settings(&pair.topology.plan, B).attach)?;
         pair.wait_serving(A)?;
         clock::wait_until("B to hear A", SOON, || Ok(pair.b.status()?["vrrp"]["active_router"].is_string()))?;
         Ok(pair)
+    }
+
+    /// A test that asks for a hook is not to pass on another one.
+    fn expect_hook(&self, attach: &str) -> Result<()> {
+        let shown = match attach {
+            "native" => "xdp native",
+            "generic" => "xdp generic",
+            "tc" => "tc (",
+            _ => "",
+        };
+        let status = self.b.status()?;
+        let ingress = status["uplink"]["ingress"].as_str().unwrap_or_default();
+        ensure!(ingress.starts_with(shown), "{attach} was asked for: {ingress}");
+        Ok(())
     }
 
     /// A daemon.

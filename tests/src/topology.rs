@@ -7,7 +7,7 @@ use aya::{
 };
 
 use crate::{
-    Namespace, Plan, Tunnel, Which,
+    Namespace, Plan, Tunnel, Which, node,
     turn::Turn,
     wireguard::{TunnelSettings, has_address},
 };
@@ -38,6 +38,8 @@ pub struct Topology {
     pub gateway: Namespace,
     /// The segment of gateway, A and B: one bridge, whose ports are called as what is behind them.
     pub switch: Namespace,
+    /// What native XDP needs to be at the other end of a veth.
+    far_ends: Vec<Ebpf>,
     _turn: Turn,
 }
 
@@ -94,7 +96,15 @@ impl Topology {
         let client_tunnel = Tunnel::start(&client, client_settings(&plan))?;
         let a = make_server(&plan, &switch, Which::A)?;
         let b = make_server(&plan, &switch, Which::B)?;
-        Ok(Self { plan, client, client_tunnel, a, b, gateway, switch, _turn: turn })
+        let far_ends = Vec::new();
+        let mut topology = Self { plan, client, client_tunnel, a, b, gateway, switch, far_ends, _turn: turn };
+        if node::usual_attach() == "native" {
+            topology.far_ends = Which::BOTH
+                .map(|which| topology.pass_at_far_end(which))
+                .into_iter()
+                .collect::<Result<_>>()?;
+        }
+        Ok(topology)
     }
 
     /// A server.

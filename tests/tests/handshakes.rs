@@ -14,9 +14,12 @@ use wgha::{
         handshakes::{Candidate, How, Progress, Start},
         peers::{PeerKey, WireguardPeer},
     },
-    sys::{clock, wireguard::Device},
+    sys::{
+        clock,
+        wireguard::{Device, WireguardError},
+    },
 };
-use wgha_tests::{Capture, Plan, Topology, Tunnel, Which::B, may_run, monotonic_ns, wait_until};
+use wgha_tests::{Capture, Namespace, Plan, Topology, Tunnel, Which::B, may_run, monotonic_ns, wait_until};
 
 /// Much less than REKEY_TIMEOUT, after which WireGuard tries again by itself.
 const AT_ONCE: Duration = Duration::from_secs(3);
@@ -36,7 +39,7 @@ impl Stage {
         server.namespace.ip(&format!("address add {}/64 dev eno1", topology.plan.vip)).unwrap();
         let port = topology.client_tunnel.wg_show("listen-port").unwrap().trim().parse().unwrap();
         let endpoint = SocketAddr::new(topology.plan.client, port);
-        let device = Device::at_socket(&server.namespace.path("/run/wireguard/wg1.sock")).unwrap();
+        let device = open(&server.namespace).unwrap();
         // The other end is resolved, as it is in a take-over.
         server.namespace.run("ping", &["-c1", "-W2", &topology.plan.client.to_string()]).unwrap();
         Self { topology, device, endpoint }
@@ -50,7 +53,7 @@ impl Stage {
     fn renew_client(&self, keepalive: &str) {
         let (key, client) = (Plan::CLIENT_PUBLIC, self.topology.plan.tunnel_client);
         let psk = format!("printf %s {PSK} | wg set");
-        let shell = |namespace: &wgha_tests::Namespace, line: String| {
+        let shell = |namespace: &Namespace, line: String| {
             namespace.run("sh", &["-c", &line]).unwrap();
         };
         let b = &self.topology.server(B).namespace;
@@ -90,9 +93,9 @@ impl Stage {
 
     /// What carries out a take-over, without a kernel half: nothing is counted.
     fn starter(&self) -> (std::sync::mpsc::Sender<Command>, UnboundedReceiver<Event>) {
-        let socket = self.topology.server(B).namespace.path("/run/wireguard/wg1.sock");
+        let namespace = self.topology.server(B).namespace.clone();
         let (sender, events) = unbounded_channel();
-        (spawn(move || Device::at_socket(&socket), Progress::default, sender).unwrap(), events)
+        (spawn(move || open(&namespace), Progress::default, sender).unwrap(), events)
     }
 
     fn candidate(&mut self) -> Candidate {
@@ -109,6 +112,15 @@ impl Stage {
         }
         false
     }
+}
+
+/// `wg1`: a program's, or else the kernel's, to be found in the namespace.
+fn open(namespace: &Namespace) -> Result<Device, WireguardError> {
+    let socket = namespace.path("/run/wireguard/wg1.sock");
+    if socket.exists() {
+        return Device::at_socket(&socket);
+    }
+    namespace.inside(|| Ok(Device::open("wg1"))).unwrap()
 }
 
 /// One that talks.
@@ -137,6 +149,7 @@ fn anew_reaches_a_peer_in_spite_of_a_session_and_of_an_initiation_just_sent() {
         return;
     }
     let mut stage = Stage::set();
+    let wire = Capture::at_port(&stage.topology, B).unwrap();
     for keepalive in ["", " persistent-keepalive 7"] {
         stage.renew_client(keepalive);
         let before = stage.settings();
@@ -144,7 +157,11 @@ fn anew_reaches_a_peer_in_spite_of_a_session_and_of_an_initiation_just_sent() {
         let elsewhere = SocketAddr::new(stage.topology.plan.client, 9);
         let key = stage.client().key;
         stage.device.set_endpoints(&[(key, elsewhere)]).unwrap();
+        let at = monotonic_ns();
         stage.device.start_handshakes(&[Start { key, endpoint: elsewhere, how: How::Toggle }]).unwrap();
+        // The kernel leaves it to a worker, which would find the next endpoint.
+        wire.wait_received("the one that goes nowhere", at, AT_ONCE, |f| f.is_udp_port(elsewhere.port()))
+            .unwrap();
         stage.device.set_endpoints(&[(key, stage.endpoint)]).unwrap();
         stage.start(How::Toggle);
         let trapped = !stage.wait_handshake_after(None, Duration::from_millis(500));

@@ -72,7 +72,7 @@ fn keepalived_that_starts_later_is_answered_in_its_own_way() {
     })
     .unwrap();
     keepalived.wait_active(false, SOON).unwrap();
-    assert_eq!(a.role().unwrap().as_deref(), Some("active"));
+    a.wait_role("active", SOON).unwrap();
 }
 
 fn wgha_backs_up_keepalived(t: &Topology) {

@@ -324,10 +324,11 @@ fn without_real_time_it_probes_less_often_and_says_so() {
     }
     let topology = Topology::ipv6().unwrap();
     let plan = topology.plan.clone();
-    let a = Node::start(&topology, A, &Settings::seed(&plan, A)).unwrap();
+    let defaults = |which| Settings { detect: None, ..Settings::seed(&plan, which) };
+    let a = Node::start(&topology, A, &defaults(A)).unwrap();
     a.wait_role("active", SOON).unwrap();
     let without = ["setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice"];
-    let b = Node::start_through(&topology, B, &Settings::seed(&plan, B), &without).unwrap();
+    let b = Node::start_through(&topology, B, &defaults(B), &without).unwrap();
     let pair = Pair { a, b, topology };
     pair.wait_serving(A).unwrap();
     pair.wait_probing().unwrap();

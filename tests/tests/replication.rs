@@ -9,7 +9,8 @@ use std::{
 use wgha_tests::{
     AFTER_WIREGUARD, Capture, Frame, Packet, Pair, Plan, SOON, Topology,
     Which::{self, A, B},
-    may_run, monotonic_ns, wait_until,
+    clock::{patience, wait_at_most},
+    may_run, monotonic_ns,
 };
 
 /// Less than the 5 s after which the Active reads its device although nobody rings.
@@ -42,9 +43,8 @@ fn move_to_address(topology: &Topology, old: IpAddr, new: IpAddr) {
 }
 
 fn wait_known(topology: &Topology, client: SocketAddr, timeout: Duration) {
-    let known = wait_until(&format!("B to know {client}"), timeout, || {
-        Ok(endpoint(topology, A) == Some(client) && endpoint(topology, B) == Some(client))
-    });
+    let know = || endpoint(topology, A) == Some(client) && endpoint(topology, B) == Some(client);
+    let known = wait_at_most(&format!("B to know {client}"), timeout, || Ok(know().then_some(())));
     assert!(known.is_ok(), "A: {:?}, B: {:?}", endpoint(topology, A), endpoint(topology, B));
 }
 
@@ -61,7 +61,7 @@ fn the_backup_knows_at_once_where_a_client_has_moved() {
         }
         let _ping = pair.ping().unwrap();
         let port = topology.client_tunnel.wg_show("listen-port").unwrap().trim().parse().unwrap();
-        wait_known(topology, SocketAddr::new(home, port), SOON);
+        wait_known(topology, SocketAddr::new(home, port), patience(SOON));
         // One by one: each falls right behind the reading that has found the last one.
         for port in [40_001, 40_002, 40_003] {
             move_to_port(topology, port);
@@ -101,7 +101,7 @@ fn after_a_crash_the_backup_begins_the_handshake_and_from_the_vip() {
         let ping = pair.ping().unwrap();
         move_to_port(topology, 40_001);
         let client = SocketAddr::new(topology.plan.client, 40_001);
-        wait_known(topology, client, SOON);
+        wait_known(topology, client, patience(SOON));
         let (at_b, at_client) =
             (Capture::at_port(topology, B).unwrap(), Capture::start(&topology.client, "eth0").unwrap());
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use wgha_tests::{
-    Node, Pair, Plan, SOON, Settings, Topology, Which, clock::observe_for, may_run, monotonic_ns, wait_until,
+    Node, Pair, Plan, SOON, Settings, Topology, Which,
+    clock::{observe_for, patience},
+    may_run, monotonic_ns, node, wait_until,
 };
 
 const WHILE: Duration = Duration::from_secs(4);
@@ -35,7 +37,7 @@ fn probes_wake_the_daemon_to_be_sent_and_for_nothing_else() {
     let pair = Pair::ipv6().unwrap();
     pair.wait_probing().unwrap();
     let steady = Steady::watch(&pair.b, "answer_heard");
-    let due = steady.elapsed.as_millis() / 10;
+    let due = steady.elapsed.as_millis() / node::probe_interval().as_millis();
     println!(
         "{} answers, {due} due: {} wake-ups by the ring, {} by timers",
         steady.count, steady.ring, steady.timer
@@ -60,7 +62,7 @@ impl Steady {
         wait_until(counter, SOON, || Ok(count(&node.status()?) > 5)).unwrap();
         let begun = monotonic_ns();
         let before = node.status().unwrap();
-        observe_for(WHILE).unwrap();
+        observe_for(patience(WHILE)).unwrap();
         let after = node.status().unwrap();
         let elapsed = Duration::from_nanos(monotonic_ns() - begun);
         let woken =

@@ -10,7 +10,7 @@ use wgha_tests::{
     capture::write_pcap,
     clock::observe_for,
     frame::SBFD_PORT,
-    may_run, monotonic_ns, wait_until,
+    may_run, monotonic_ns, node, wait_until,
 };
 
 const SAMPLE: usize = 10;
@@ -28,10 +28,15 @@ fn adverts_are_vrrp_version_3_to_scapy() {
     for advert in dissected {
         let expected = serde_json::json!({
             "src": mac, "dst": "ff02::12", "hlim": 255, "version": 3, "type": 1, "vrid": Plan::VRID, "priority": 100,
-            "ipcount": 1, "adv": 10, "addrlist": [pair.topology.plan.vip.to_string()], "checksum_right": true, "more": 0,
+            "ipcount": 1, "adv": centiseconds(), "addrlist": [pair.topology.plan.vip.to_string()], "checksum_right": true, "more": 0,
         });
         assert_eq!(advert, expected);
     }
+}
+
+/// Between adverts.
+fn centiseconds() -> u8 {
+    u8::try_from(node::advert_interval().as_millis() / 10).unwrap()
 }
 
 #[test]
@@ -45,7 +50,7 @@ fn adverts_of_ipv4_have_the_checksum_of_rfc_9568() {
         let group: IpAddr = "224.0.0.18".parse().unwrap();
         assert_eq!((ip.source, ip.destination, ip.hop_limit), (pair.topology.plan.a, group, 255));
         // Version and type, VRID, priority, count, interval; two bytes of checksum; the address.
-        assert_eq!(ip.payload[..6], [0x31, Plan::VRID, 100, 1, 0, 10]);
+        assert_eq!(ip.payload[..6], [0x31, Plan::VRID, 100, 1, 0, centiseconds()]);
         assert_eq!(ip.payload[8..], [192, 0, 2, 2]);
         let words = ip.payload.chunks_exact(2).map(|w| u32::from(w[0]) << 8 | u32::from(w[1]));
         let sum: u32 = words.sum();

@@ -4,6 +4,7 @@ use wgha_common::{
     Address,
     abi::{AdvertSeen, AdvertStamp, ChecksumStyle, Counter, Event, EventKind, UplinkConfig, outranks},
     wire::{
+        checksum::Sum,
         ip,
         vrrp::{self, HEADER_LEN, Header},
     },
@@ -59,14 +60,14 @@ fn check<P: Packet>(packet: &P, carried: &Carried, source: Address) -> Result<Va
     let bytes = carried.load::<P, HEADER_LEN>(packet).ok_or(Counter::AdvertTruncated)?;
     let header = Header::parse(&bytes).map_err(verdict::header_fault)?;
     check_length(packet, carried, &header)?;
-    let style = style(packet, carried, &source).ok_or(Counter::AdvertBadChecksum)?;
+    let sum = packet.sum(carried.at, carried.len).ok_or(Counter::AdvertBadChecksum)?;
+    let style = style(packet, carried, &source, sum).ok_or(Counter::AdvertBadChecksum)?;
     Ok(Valid { source, header, style })
 }
 
-/// Which style the checksum of a whole advert fits, if any.
+/// Which style the checksum of a whole advert fits, if any. `sum` is that of its bytes.
 #[inline(never)]
-fn style<P: Packet>(packet: &P, carried: &Carried, source: &Address) -> Option<ChecksumStyle> {
-    let sum = packet.sum(carried.at, carried.len)?;
+fn style<P: Packet>(packet: &P, carried: &Carried, source: &Address, sum: Sum) -> Option<ChecksumStyle> {
     let destination = carried.destination(packet)?;
     vrrp::checksum_style(sum, source, &destination, carried.len as u16)
 }

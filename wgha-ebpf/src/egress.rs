@@ -68,10 +68,7 @@ fn later_fragment(packet: &Skb<'_>, carried: &Carried) -> Verdict {
 /// Ours leave as the map says; those of another program on this host are its own affair, and not counted.
 #[inline(never)]
 fn advert(packet: &Skb<'_>, uplink: &UplinkConfig, carried: &Carried) -> Option<Counter> {
-    let is_ours = uplink.is_family(carried.family)
-        && carried.load::<_, 2>(packet).is_some_and(|[_, vrid]| vrid == uplink.vrid)
-        && carried.source(packet).is_some_and(|source| source == uplink.source);
-    if !is_ours {
+    if !is_ours(packet, uplink, carried) {
         return None;
     }
     let Some(stamp) = maps::advert_stamp() else {
@@ -82,6 +79,14 @@ fn advert(packet: &Skb<'_>, uplink: &UplinkConfig, carried: &Carried) -> Option<
     }
     let stamped = advert::stamp(packet, uplink, carried, &stamp);
     Some(stamped.err().unwrap_or(Counter::AdvertSent))
+}
+
+/// A function of its own: [`advert`] needs much stack for what comes after it.
+#[inline(never)]
+fn is_ours(packet: &Skb<'_>, uplink: &UplinkConfig, carried: &Carried) -> bool {
+    uplink.is_family(carried.family)
+        && carried.load::<_, 2>(packet).is_some_and(|[_, vrid]| vrid == uplink.vrid)
+        && carried.source(packet).is_some_and(|source| source == uplink.source)
 }
 
 #[inline(always)]

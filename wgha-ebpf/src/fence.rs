@@ -45,7 +45,7 @@ fn note_lapse(until: u64, epoch: u64) {
     let now = Clock::Exact.now();
     if now >= until {
         maps::revoke(&Revoked { epoch, at: now, by: Address::UNSPECIFIED });
-        maps::count(Counter::LeaseLapsed);
+        maps::count_here(Counter::LeaseLapsed);
     }
 }
 

@@ -73,7 +73,7 @@ fn udp<P: Packet>(packet: &P, uplink: &UplinkConfig, carried: &Carried) -> Verdi
         return wireguard(packet, carried, &udp);
     }
     let probe = match (udp.destination, udp.source) {
-        (bfd::PORT, _) => reflect::question(packet, carried),
+        (bfd::PORT, _) => reflect::asked(packet, carried),
         (port, bfd::PORT) => reflect::answered(packet, carried, port),
         _ => None,
     };

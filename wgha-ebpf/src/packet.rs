@@ -13,6 +13,7 @@
 
 use core::{
     ffi::{c_long, c_void},
+    marker::PhantomData,
     mem::MaybeUninit,
     ptr,
 };
@@ -207,16 +208,17 @@ fn advance<const AT: usize>(start: usize) -> usize {
     }
 }
 
-/// A frame as XDP has it.
+/// A frame as XDP has it. The context is kept by value, as in [`Skb`]: a reference needs stack for both.
 pub struct Frame<'a> {
-    ctx: &'a XdpContext,
+    ctx: XdpContext,
+    of: PhantomData<&'a XdpContext>,
 }
 
 impl<'a> Frame<'a> {
     /// Of a context.
     #[inline(always)]
-    pub const fn new(ctx: &'a XdpContext) -> Self {
-        Self { ctx }
+    pub fn new(ctx: &'a XdpContext) -> Self {
+        Self { ctx: XdpContext::new(ctx.ctx), of: PhantomData }
     }
 }
 
@@ -289,14 +291,15 @@ impl Packet for Frame<'_> {
 
 /// A socket buffer as TC has it.
 pub struct Skb<'a> {
-    ctx: &'a TcContext,
+    ctx: TcContext,
+    of: PhantomData<&'a TcContext>,
 }
 
 impl<'a> Skb<'a> {
     /// Of a context.
     #[inline(always)]
-    pub const fn new(ctx: &'a TcContext) -> Self {
-        Self { ctx }
+    pub fn new(ctx: &'a TcContext) -> Self {
+        Self { ctx: TcContext::new(ctx.skb.skb), of: PhantomData }
     }
 
     /// Mends an IPv4 header checksum at `at` after `old` became `new`.

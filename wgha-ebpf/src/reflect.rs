@@ -27,8 +27,22 @@ const TO: usize = 0;
 const FROM: usize = size_of::<Mac>();
 
 /// What a datagram to the reflector's port is; one that was answered is the answer now. `None`: we have no reflector.
+///
+/// In steps, which use the same stack one after the other.
+#[inline(always)]
+pub fn asked<P: Packet>(packet: &P, carried: &Carried) -> Option<Counter> {
+    let counter = question(packet, carried)?;
+    if !matches!(counter, Counter::ProbeAnsweredUp | Counter::ProbeAnsweredAdminDown) {
+        return Some(counter);
+    }
+    // One that cannot be turned round is half an answer now, and is dropped.
+    let sent = turn(packet, carried).and_then(|()| packet.send_back());
+    Some(sent.map_or(Counter::ProbeMalformed, |()| counter))
+}
+
+/// Writes the answer over a question that is one, and says so.
 #[inline(never)]
-pub fn question<P: Packet>(packet: &P, carried: &Carried) -> Option<Counter> {
+fn question<P: Packet>(packet: &P, carried: &Carried) -> Option<Counter> {
     let sbfd = maps::sbfd()?;
     if sbfd.discriminator == 0 {
         return None;
@@ -95,7 +109,7 @@ fn is_to_us<P: Packet>(packet: &P, carried: &Carried) -> bool {
     to_one && carried.destination(packet).is_some_and(is_ours)
 }
 
-/// Makes the question the answer, and sends it back. In two steps, which use the same stack one after the other.
+/// Makes the question the answer, but for where it goes.
 #[inline(always)]
 fn answer<P: Packet>(packet: &P, carried: &Carried, min_rx: u32, question: &bfd::Packet) -> Counter {
     let (state, counter) = match fence::serves() {
@@ -103,12 +117,7 @@ fn answer<P: Packet>(packet: &P, carried: &Carried, min_rx: u32, question: &bfd:
         false => (State::AdminDown, Counter::ProbeAnsweredAdminDown),
     };
     let reply = question.answer(state, min_rx).bytes();
-    let written = turn(packet, carried).and_then(|()| write(packet, carried, &reply));
-    match written.and_then(|()| packet.send_back()) {
-        Some(()) => counter,
-        // It is half an answer now, and is dropped.
-        None => Counter::ProbeMalformed,
-    }
+    write(packet, carried, &reply).map_or(Counter::ProbeMalformed, |()| counter)
 }
 
 /// Turns the addresses and the ports round: what was the frame's source is its destination.

@@ -63,7 +63,8 @@ pub fn comes_in<P: Packet>(packet: &P, uplink: &UplinkConfig) -> Option<Verdict>
     }
     wireguard::add(traffic, 1, data.len, epoch);
     if !is_known {
-        place.tell(&Address::of_words(data.source), data.source_port);
+        let [a, b] = data.source;
+        place.tell(a, b, data.source_port);
     }
     Some(Verdict::Pass)
 }

@@ -69,7 +69,8 @@ pub fn watch<P: Packet>(packet: &P, carried: &Carried, udp: &udp::Header, messag
                 && let Some(place) = Place::of(u32::from_le_bytes([a, b, c, d]), source.words(), udp.source)
                 && !place.is_known()
             {
-                place.tell(&source, udp.source);
+                let [a, b] = source.words();
+                place.tell(a, b, udp.source);
             }
         }
         MessageType::Cookie | MessageType::Malformed => {}
@@ -101,9 +102,11 @@ impl Place {
     }
 
     /// Rings, and notes it. A session has one tag; a new one takes the place of the oldest.
-    #[inline(always)]
-    pub fn tell(self, source: &Address, port: u16) {
-        if !tell(source, port) {
+    ///
+    /// A function of its own, and by words: data does without its stack.
+    #[inline(never)]
+    pub fn tell(self, a: u64, b: u64, port: u16) {
+        if !tell(&Address::of_words([a, b]), port) {
             return;
         }
         match self.set.iter_mut().find(|known| **known >> 32 == self.tag >> 32) {

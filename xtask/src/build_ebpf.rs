@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    elf, run,
+    elf, run, stack,
     toolchain::{Compiler, Linker, TARGET},
 };
 
@@ -48,6 +48,7 @@ pub fn build() -> Result<PathBuf> {
     let linker = Linker::find_or_install(&compiler)?;
     run::shown(&mut cargo(&compiler, "build"))?;
     let built = target().join(TARGET).join("release/wgha-ebpf");
+    ensure_shallow(&built)?;
     let object = run::workspace().join("target/bpf/wgha-ebpf");
     let changed = copy(&built, &object)?;
     let said = describe(&object)?;
@@ -87,6 +88,22 @@ fn copy(from: &Path, to: &Path) -> Result<bool> {
     fs::create_dir_all(to.parent().unwrap_or(Path::new(".")))?;
     fs::write(to, bytes).with_context(|| format!("cannot write {}", to.display()))?;
     Ok(true)
+}
+
+/// Refuses what the verifier of Debian 12's kernel would refuse for its stack.
+fn ensure_shallow(object: &Path) -> Result<()> {
+    let bytes = fs::read(object).with_context(|| format!("cannot read {}", object.display()))?;
+    let chain = stack::deepest(&bytes).with_context(|| format!("{} is not an object", object.display()))?;
+    let functions =
+        chain.functions.iter().map(|(name, bytes)| format!("{name}: {bytes}")).collect::<Vec<_>>();
+    ensure!(
+        chain.bytes <= stack::LIMIT,
+        "a chain of calls needs {} bytes of stack as Linux 6.1 counts them, of {}: {}",
+        chain.bytes,
+        stack::LIMIT,
+        functions.join(", ")
+    );
+    Ok(())
 }
 
 /// Its size and its sections. Without types the kernel can neither print its maps nor name its programs.

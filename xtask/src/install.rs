@@ -37,6 +37,18 @@ pub enum Tool {
     Setpriv,
     /// clippy for the compiler that builds the kernel half.
     BpfClippy,
+    /// Machines to try other kernels in.
+    Qemu,
+    /// Finds out which module needs which.
+    Depmod,
+    /// Unpacks kernels and modules.
+    Xz,
+    /// Unpacks kernels: those of 6.12.
+    Zstd,
+    /// And those of 6.1.
+    Lz4,
+    /// Leaves out what only debuggers read.
+    Strip,
 }
 
 impl Tool {
@@ -54,6 +66,9 @@ impl Tool {
         Self::Setpriv,
     ];
 
+    /// What a virtual machine needs beside what its tests need.
+    pub const VM: &'static [Self] = &[Self::Qemu, Self::Depmod, Self::Xz, Self::Zstd, Self::Lz4, Self::Strip];
+
     const fn command(self) -> &'static str {
         match self {
             Self::Ip => "ip",
@@ -67,6 +82,12 @@ impl Tool {
             Self::Scapy => "scapy",
             Self::Setpriv => "setpriv",
             Self::BpfClippy => "/usr/bin/clippy-driver",
+            Self::Qemu => "qemu-system-x86_64",
+            Self::Depmod => "depmod",
+            Self::Xz => "xz",
+            Self::Zstd => "zstd",
+            Self::Lz4 => "lz4",
+            Self::Strip => "strip",
         }
     }
 
@@ -83,6 +104,12 @@ impl Tool {
             Self::Scapy => "python3-scapy",
             Self::Setpriv => "util-linux",
             Self::BpfClippy => "rust-web-clippy",
+            Self::Qemu => "qemu-system-x86",
+            Self::Depmod => "kmod",
+            Self::Xz => "xz-utils",
+            Self::Zstd => "zstd",
+            Self::Lz4 => "lz4",
+            Self::Strip => "binutils",
         }
     }
 
@@ -177,7 +204,10 @@ pub fn apt(packages: &[&str]) -> Result<()> {
 }
 
 /// Fetches the package lists, the first time that it is called.
-fn update() -> Result<()> {
+///
+/// # Errors
+/// As [`with_progress`].
+pub fn update() -> Result<()> {
     static UPDATE: Once = Once::new();
     let mut updated = Ok(());
     UPDATE.call_once(|| updated = with_progress("package lists (apt-get update)", apt_get().arg("update")));

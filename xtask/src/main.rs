@@ -1,4 +1,4 @@
-//! Everything a person types: `cargo xtask build-ebpf`, `test`, `lint`, `demo`, `bench`.
+//! Everything a person types: `cargo xtask build-ebpf`, `test`, `lint`, `demo`, `bench`, `vm`.
 
 mod bench;
 mod build_ebpf;
@@ -8,9 +8,11 @@ mod install;
 mod libtest;
 mod lint;
 mod run;
+mod stack;
 mod stages;
 mod test;
 mod toolchain;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -37,6 +39,8 @@ enum Task {
     Demo(demo::Args),
     /// Measure failovers and costs, beside what can be built without wgha
     Bench(bench::Args),
+    /// Run the namespace tests on Debian's kernels, in virtual machines
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
@@ -56,5 +60,6 @@ fn carry_out(task: Task) -> Result<()> {
         Task::Lint => lint::run(),
         Task::Demo(args) => demo::run(args),
         Task::Bench(args) => bench::run(args),
+        Task::Vm(args) => vm::run(args),
     }
 }

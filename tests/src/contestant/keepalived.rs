@@ -13,6 +13,8 @@ use crate::{
 /// How far the recipe goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recipe {
+    /// As [`Recipe::Seed`], and what the kernel takes from wg1 with its link stays lost.
+    Letter,
     /// As everybody writes it: adverts every second, `ip link set wg1 up` and `down`.
     Seed,
     /// Adverts every 10 ms, by a process that nothing else delays.
@@ -37,6 +39,7 @@ pub const REAL_TIME: &str = "    vrrp_rt_priority 50\n    vrrp_rlimit_rttime 500
 impl Contestant for WithKeepalived {
     fn name(&self) -> &'static str {
         match self.0 {
+            Recipe::Letter => "B",
             Recipe::Seed => "B0",
             Recipe::RealTime => "B1",
             Recipe::Pushed => "B2",
@@ -45,6 +48,9 @@ impl Contestant for WithKeepalived {
 
     fn about(&self) -> &'static str {
         match self.0 {
+            Recipe::Letter => {
+                "keepalived, adverts every 1 s, notify script; wg1 may lose its addresses with its link"
+            }
             Recipe::Seed => "keepalived, adverts every 1 s, notify script sets wg1 up and down",
             Recipe::RealTime => "keepalived, adverts every 10 ms, real-time priority, the same script",
             Recipe::Pushed => "as B1, endpoints known beforehand, script sets them and starts handshakes",
@@ -57,14 +63,15 @@ impl Contestant for WithKeepalived {
     }
 
     fn advert_interval(&self) -> Duration {
-        Duration::from_millis(if self.0 == Recipe::Seed { 1000 } else { 10 })
+        Duration::from_millis(if self.is_slow() { 1000 } else { 10 })
     }
 
     fn prepare(&self, topology: &Topology) -> Result<()> {
         for which in Which::BOTH {
             let server = topology.server(which);
             // To the letter, the recipe loses wg1's IPv6 address with the link and never recovers.
-            server.namespace.set_net(&format!("ipv6/conf/{TUNNEL}/keep_addr_on_down"), "1")?;
+            let keep = if self.0 == Recipe::Letter { "0" } else { "1" };
+            server.namespace.set_net(&format!("ipv6/conf/{TUNNEL}/keep_addr_on_down"), keep)?;
             if self.0 == Recipe::Pushed {
                 server.namespace.write(ACTIVE, &active_script())?;
                 server.namespace.write(INACTIVE, &inactive_script(&topology.plan))?;
@@ -102,13 +109,17 @@ impl Contestant for WithKeepalived {
 }
 
 impl WithKeepalived {
+    fn is_slow(&self) -> bool {
+        matches!(self.0, Recipe::Letter | Recipe::Seed)
+    }
+
     fn settings(&self, plan: &Plan, which: Which, preempt: bool) -> KeepalivedSettings {
         let mut settings = KeepalivedSettings::seed(plan, which);
-        settings.advert_interval = if self.0 == Recipe::Seed { "1" } else { "0.01" };
+        settings.advert_interval = if self.is_slow() { "1" } else { "0.01" };
         if !preempt {
             settings.more += "    nopreempt\n";
         }
-        if self.0 != Recipe::Seed {
+        if !self.is_slow() {
             settings.more_globals += REAL_TIME;
         }
         if self.0 == Recipe::Pushed {

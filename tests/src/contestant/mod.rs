@@ -101,7 +101,7 @@ pub trait Daemon {
 /// All of them, in the order of tables.
 #[must_use]
 pub fn all() -> Vec<Box<dyn Contestant>> {
-    let keepalived = [Recipe::Seed, Recipe::RealTime, Recipe::Pushed];
+    let keepalived = [Recipe::Letter, Recipe::Seed, Recipe::RealTime, Recipe::Pushed];
     let mut all: Vec<Box<dyn Contestant>> = Vec::new();
     all.extend(keepalived.map(|recipe| Box::new(WithKeepalived(recipe)) as Box<dyn Contestant>));
     all.extend(WithWgha::ALL.map(|wgha| Box::new(wgha) as Box<dyn Contestant>));

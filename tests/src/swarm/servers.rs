@@ -6,6 +6,7 @@ use std::{
     io::{Read, Write as _},
     net::SocketAddr,
     os::unix::net::UnixStream,
+    path::Path,
 };
 
 use anyhow::{Context, Result};
@@ -73,7 +74,7 @@ pub fn configuration(peers: impl IntoIterator<Item = Peer>) -> String {
     text
 }
 
-/// Which client has which public key.
+/// Which client has which public key, in hexadecimal digits and in base64.
 #[derive(Debug)]
 pub struct Directory(HashMap<String, u32>);
 
@@ -82,21 +83,29 @@ impl Directory {
     #[must_use]
     pub fn of(clients: u32) -> Self {
         let hex = |key: [u8; 32]| key.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
-        Self((0..clients).map(|number| (hex(identity::public_key(number)), number)).collect())
+        let both = |key| [hex(key), identity::to_base64(&key)];
+        let names = (0..clients).flat_map(|n| both(identity::public_key(n)).map(|name| (name, n)));
+        Self(names.collect())
     }
 
-    /// The endpoints that a server's wireguard-go knows, by client's number: without a process for it.
+    /// The endpoints that a server's WireGuard knows, by client's number: where it is a program without a process for it.
     ///
     /// # Errors
     /// That it does not answer.
     pub fn endpoints(&self, server: &Server) -> Result<Vec<(u32, SocketAddr)>> {
         let path = server.namespace.path(CONTROL);
-        let mut control = UnixStream::connect(&path).with_context(|| path.display().to_string())?;
-        control.write_all(b"get=1\n\n")?;
-        let mut answer = String::new();
-        // It keeps the connection for more requests, and ends when we do.
-        control.shutdown(std::net::Shutdown::Write)?;
-        control.read_to_string(&mut answer)?;
+        if path.exists() {
+            return Ok(self.of_program(&ask(&path)?));
+        }
+        let shown = server.tunnel.wg_show("endpoints")?;
+        let known = shown.lines().filter_map(|line| {
+            let (key, endpoint) = line.split_once('\t')?;
+            Some((*self.0.get(key)?, endpoint.parse().ok()?))
+        });
+        Ok(known.collect())
+    }
+
+    fn of_program(&self, answer: &str) -> Vec<(u32, SocketAddr)> {
         let mut peer = None;
         let mut endpoints = Vec::new();
         for line in answer.lines() {
@@ -108,6 +117,16 @@ impl Directory {
                 _ => {}
             }
         }
-        Ok(endpoints)
+        endpoints
     }
+}
+
+fn ask(socket: &Path) -> Result<String> {
+    let mut control = UnixStream::connect(socket).with_context(|| socket.display().to_string())?;
+    control.write_all(b"get=1\n\n")?;
+    let mut answer = String::new();
+    // It keeps the connection for more requests, and ends when we do.
+    control.shutdown(std::net::Shutdown::Write)?;
+    control.read_to_string(&mut answer)?;
+    Ok(answer)
 }

@@ -7,8 +7,12 @@ use wgha_tests::node;
 use super::words;
 use crate::run;
 
-/// Builds `wgha` with the kernel half in it.
+/// Builds `wgha` with the kernel half in it, unless the environment names one that is to be taken.
 pub fn daemon(debug: bool) -> Result<()> {
+    if std::env::var_os(node::BINARY).is_some() {
+        words::step(&format!("{}: {}", node::BINARY, node::binary()?.display()));
+        return Ok(());
+    }
     words::step("building the kernel half (eBPF)");
     let object = crate::build_ebpf::build()?;
     words::step("building the daemon");

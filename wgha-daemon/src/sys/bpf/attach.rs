@@ -9,7 +9,7 @@ use std::{
 use aya::programs::{
     LinkOrder, ProgramError, XdpMode,
     links::{FdLink, PinnedLink},
-    tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcAttachType},
+    tc::{self, NlOptions, SchedClassifier, SchedClassifierLink, TcAttachOptions, TcAttachType, TcHandle},
     xdp::XdpLink,
 };
 use nix::sys::statfs::{FsType, statfs};
@@ -30,6 +30,9 @@ fn pin_prefix() -> String {
 
 /// linux/magic.h
 const BPF_FS_MAGIC: FsType = FsType(0xcafe_4a11);
+
+/// Where our filter is among those of clsact, in both directions: a number that nobody else is likely to choose.
+const FILTER: NlOptions = NlOptions { priority: 0x7767, handle: TcHandle::new(0, 1), classid: None };
 
 /// Where ingress got attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +116,8 @@ impl Attachment {
 impl Drop for Attachment {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            return; // the fence must outlive what nobody has foreseen
+            // The fence must outlive what nobody has foreseen; dropping a filter would remove it.
+            return self.holds.drain(..).for_each(std::mem::forget);
         }
         for hold in &self.holds {
             if let Hold::Pinned(_, pin) = hold
@@ -141,10 +145,15 @@ pub fn remove_leftovers(bpffs: &Path, except: &[&Path]) -> Result<(), BpfError> 
     Ok(())
 }
 
-/// Removes a TC program of ours that is not a link; there mostly is none, and then nothing happens.
+/// Removes TC programs of ours that are not links; there mostly are none, and then nothing happens.
 pub fn remove_clsact(interface: &str) {
-    let _ = tc::qdisc_detach_program(interface, TcAttachType::Ingress, INGRESS);
-    let _ = tc::qdisc_detach_program(interface, TcAttachType::Egress, EGRESS);
+    remove_filter(interface, TcAttachType::Ingress);
+    remove_filter(interface, TcAttachType::Egress);
+}
+
+fn remove_filter(interface: &str, direction: TcAttachType) {
+    let name = if direction == TcAttachType::Ingress { INGRESS } else { EGRESS };
+    let _ = tc::qdisc_detach_program(interface, direction, name);
 }
 
 /// Detaches what is pinned there, and removes the pin.
@@ -203,7 +212,6 @@ impl Place<'_> {
 /// # Errors
 /// [`BpfError::Attach`] with the last refusal, when no hook takes a program.
 pub fn attach(programs: &mut Programs, place: Place<'_>, wish: Attach) -> Result<Attachment, BpfError> {
-    remove_clsact(place.interface);
     // Egress first: without ingress nothing is heard, but nothing leaks either.
     let (egress, hold) = attach_tc(programs, place, EGRESS, TcAttachType::Egress)?;
     let mut holds = vec![hold];
@@ -214,6 +222,7 @@ pub fn attach(programs: &mut Programs, place: Place<'_>, wish: Attach) -> Result
                 holds.push(hold);
                 let attachment = Attachment { ingress, egress, link: place.link, holds };
                 remove_leftovers(place.bpffs, &attachment.pins())?;
+                attachment.unused().for_each(|direction| remove_filter(place.interface, direction));
                 return Ok(attachment);
             }
             Err(e) => {
@@ -226,6 +235,13 @@ pub fn attach(programs: &mut Programs, place: Place<'_>, wish: Attach) -> Result
 }
 
 impl Attachment {
+    /// Where it has no filter.
+    fn unused(&self) -> impl Iterator<Item = TcAttachType> + use<> {
+        let ingress = (self.ingress != IngressHook::Tc(EgressHook::Clsact)).then_some(TcAttachType::Ingress);
+        let egress = (self.egress != EgressHook::Clsact).then_some(TcAttachType::Egress);
+        ingress.into_iter().chain(egress)
+    }
+
     fn pins(&self) -> Vec<&Path> {
         let pinned = self.holds.iter().filter_map(|hold| match hold {
             Hold::Pinned(_, pin) => Some(pin.as_path()),
@@ -312,13 +328,30 @@ fn attach_tc(
     {
         return Ok((EgressHook::Tcx, pin(link, place, name)?));
     }
-    let refused = place.refused("clsact");
+    attach_filter(program, place, direction)
+        .map(|hold| (EgressHook::Clsact, hold))
+        .map_err(place.refused("clsact"))
+}
+
+/// A filter instead of a link. Nothing pins it, and nothing needs to: one that an earlier daemon has left is where ours is
+/// always, and gets the new program between two packets.
+fn attach_filter(
+    program: &mut SchedClassifier,
+    place: Place<'_>,
+    direction: TcAttachType,
+) -> Result<Hold, ProgramError> {
     // It is there already more often than not.
     let _ = tc::qdisc_add_clsact(place.interface);
-    let clsact = TcAttachOptions::Netlink(NlOptions::default());
-    let id = program.attach_with_options(place.interface, direction, clsact).map_err(&refused)?;
-    let link = program.take_link(id).map_err(&refused)?;
-    Ok((EgressHook::Clsact, Hold::Clsact(link)))
+    let NlOptions { priority, handle, classid } = FILTER;
+    let left = SchedClassifierLink::attached(place.interface, direction, priority, handle, classid).ok();
+    let id = match left.and_then(|link| program.attach_to_link(link).ok()) {
+        Some(id) => id,
+        None => {
+            let options = TcAttachOptions::Netlink(FILTER);
+            program.attach_with_options(place.interface, direction, options)?
+        }
+    };
+    program.take_link(id).map(Hold::Clsact)
 }
 
 /// Pins the link; without a usable bpffs it lives and dies with this process.

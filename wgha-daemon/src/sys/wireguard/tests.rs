@@ -1,11 +1,11 @@
 use std::{
     io::{BufRead, BufReader, Write},
-    net::SocketAddr,
+    net::{SocketAddr, SocketAddrV6},
     os::unix::net::UnixListener,
     path::PathBuf,
     sync::mpsc::{Receiver, channel},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -210,7 +210,7 @@ fn the_kernel_is_told_in_its_own_words() {
     // linux/netlink.h, linux/genetlink.h, linux/wireguard.h; little-endian machines only.
     let (key, psk) = ("aa".repeat(32), "bb".repeat(32));
     let expected = [
-        "00000000 1d00 0500 00000000 00000000 01 01 0000", // headers: SET_DEVICE, REQUEST | ACK
+        "00000000 1d00 0000 00000000 00000000 01 01 0000", // headers: SET_DEVICE; the rest when it is sent
         "0800 0200 77673100",                              // IFNAME
         "1401 0880",                                       // PEERS, nested
         &format!("3000 0080 2400 0100 {key} 0800 0300 01000000"), // REMOVE_ME
@@ -224,6 +224,47 @@ fn the_kernel_is_told_in_its_own_words() {
     ];
     let hex = message.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(hex, expected.concat().replace(' ', ""));
+}
+
+#[test]
+fn the_kernel_is_understood() {
+    let (key, psk) = ("aa".repeat(32), "bb".repeat(32));
+    let first = [
+        "0800 0100 07000000 0800 0200 77673100", // IFINDEX, IFNAME
+        &format!("2400 0300 {} 0600 0600 58ca 0000", "cc".repeat(32)), // PRIVATE_KEY, LISTEN_PORT
+        "cc00 0880",                             // PEERS, nested
+        &format!("c800 0080 2400 0100 {key} 2400 0200 {psk}"), // PRESHARED_KEY
+        "1400 0600 00f1536500000000 0700000000000000", // LAST_HANDSHAKE_TIME
+        "0600 0500 1900 0000 0c00 0800 bd95000000000000 0c00 0700 b008000000000000", // keepalive, TX_BYTES, RX_BYTES
+        "0800 0a00 01000000",                                                        // PROTOCOL_VERSION
+        "2000 0400 0a00 0007 00000000 fe800000000000000000000000000001 05000000",    // ENDPOINT
+        "2000 0980 1c00 0080 0600 0100 0200 0000 0500 0300 18 000000 0800 0200 c0a80400", // ALLOWEDIPS
+    ];
+    let next = [
+        "5800 0880",                               // PEERS go on
+        &format!("5400 0080 2400 0100 {key}"),     // the same one
+        "2c00 0980 2800 0080 0600 0100 0a00 0000", // ALLOWEDIPS go on
+        "1400 0200 20010db8000000000000000000000000 0500 0300 30 000000",
+    ];
+    let mut device = Configuration::new();
+    for part in [&first[..], &next[..]] {
+        netlink::read(&mut device, &from_hex(&part.concat()));
+    }
+    device.settle();
+    assert!(device.private_key == Some([0xcc; 32]) && device.listen_port == Some(51800));
+    let peer = device.peer(PeerKey([0xaa; 32])).unwrap();
+    assert!(peer.preshared_key == [0xbb; 32] && device.peers.len() == 1);
+    assert_eq!(peer.last_handshake, Some(Duration::new(1_700_000_000, 7)));
+    assert_eq!((peer.keepalive, peer.tx_bytes, peer.rx_bytes), (25, 38333, 2224));
+    let endpoint = SocketAddrV6::new("fe80::1".parse().unwrap(), 7, 0, 5);
+    assert_eq!(peer.endpoint, Some(endpoint.into()));
+    let allowed = peer.allowed_ips.iter().map(|ip| (ip.address.to_string(), ip.length)).collect::<Vec<_>>();
+    assert_eq!(allowed, [("192.168.4.0".to_owned(), 24), ("2001:db8::".to_owned(), 48)]);
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    let digits = text.bytes().filter(|byte| *byte != b' ').map(|byte| char::from(byte).to_digit(16).unwrap());
+    digits.collect::<Vec<_>>().chunks(2).map(|pair| (16 * pair[0] + pair[1]) as u8).collect()
 }
 
 #[test]

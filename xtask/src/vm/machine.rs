@@ -1,0 +1,187 @@
+//! A virtual machine: booted, told what to run, listened to.
+//!
+//! Its first serial line is the kernel's console, kept in a file; the second one is ours (`init` is at its other end).
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::{accelerator::Accelerator, kernel::Kernel};
+use crate::run;
+
+/// What the machine has: three daemons and a WireGuard each are small.
+const MEMORY_MIB: &str = "2048";
+/// Begins a line of `init` itself.
+const MARK: &str = "@@ ";
+/// How much later than its limit a command must have ended, or the machine hangs.
+const GRACE: Duration = Duration::from_secs(60);
+/// How long it may take to switch itself off.
+const OFF: Duration = Duration::from_secs(20);
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With this code.
+    Code(i32),
+    /// It was killed, as it took too long.
+    Late,
+}
+
+/// What is needed to boot one.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// What it runs.
+    pub kernel: &'a Kernel,
+    /// What is in it.
+    pub initramfs: &'a Path,
+    /// Who executes it.
+    pub accelerator: Accelerator,
+    /// Where console and log are kept.
+    pub folder: &'a Path,
+}
+
+/// A running machine. Dropping it ends it.
+#[derive(Debug)]
+pub struct Machine {
+    qemu: Child,
+    to: ChildStdin,
+    from: Receiver<String>,
+    log: File,
+    booted: Instant,
+}
+
+impl Machine {
+    /// Boots, a second time if it does not come to the line with which `init` begins. Consoles are kept, numbered.
+    ///
+    /// # Errors
+    /// It does not come to that line.
+    pub fn boot(parts: &Parts<'_>) -> Result<Self> {
+        Self::boot_once(parts).or_else(|failed| {
+            println!("  {failed:#}: once more");
+            Self::boot_once(parts)
+        })
+    }
+
+    /// The same, tried only once.
+    ///
+    /// # Errors
+    /// As [`Machine::boot`].
+    pub fn boot_once(parts: &Parts<'_>) -> Result<Self> {
+        let console = unused(parts.folder, "console");
+        let mut qemu = command(parts, &console);
+        let mut qemu = qemu.spawn().with_context(|| run::typed(&qemu))?;
+        let log = File::options().create(true).append(true).open(parts.folder.join("log"))?;
+        let (to, from) = (qemu.stdin.take().context("stdin")?, qemu.stdout.take().context("stdout")?);
+        let (sender, receiver) = channel();
+        // Ends with QEMU, or with us.
+        std::thread::spawn(move || {
+            let mut lines = BufReader::new(from).split(b'\n').map_while(Result::ok);
+            lines.try_for_each(|line| sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()))
+        });
+        let mut machine = Self { qemu, to, from: receiver, log, booted: Instant::now() };
+        let limit = parts.accelerator.booting();
+        let release = machine.wait_for("ready ", limit, &mut |_| {});
+        let release = release.with_context(|| format!("no machine: see {}", console.display()))?;
+        if release != parts.kernel.release {
+            bail!("the kernel is {release} instead of {}", parts.kernel.release);
+        }
+        Ok(machine)
+    }
+
+    /// Runs a line of shell with a limit; `said` sees each line that it prints.
+    ///
+    /// # Errors
+    /// The machine is no more.
+    pub fn run(&mut self, line: &str, limit: Duration, said: &mut dyn FnMut(&str)) -> Result<Ended> {
+        self.note(&format!("$ {line}"))?;
+        writeln!(self.to, "{} {line}", limit.as_secs())?;
+        let code = self.wait_for("end ", limit + GRACE, said)?;
+        match code.parse().with_context(|| code.clone())? {
+            // As timeout(1) says it, or the signal with which it has made an end.
+            124 | 137 => Ok(Ended::Late),
+            code => Ok(Ended::Code(code)),
+        }
+    }
+
+    /// Switches it off.
+    ///
+    /// # Errors
+    /// It does not obey.
+    pub fn off(mut self) -> Result<()> {
+        writeln!(self.to, "off")?;
+        let end = Instant::now() + OFF;
+        while Instant::now() < end {
+            if self.qemu.try_wait()?.is_some() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        bail!("the machine did not switch itself off within {OFF:?}")
+    }
+
+    /// Writes a line to the log, with the seconds since it was started.
+    fn note(&mut self, line: &str) -> std::io::Result<()> {
+        writeln!(self.log, "{:7.2} {line}", self.booted.elapsed().as_secs_f64())
+    }
+
+    /// The rest of the line of `init` that begins so; all other lines are logged and shown to `said`.
+    fn wait_for(&mut self, start: &str, limit: Duration, said: &mut dyn FnMut(&str)) -> Result<String> {
+        let end = Instant::now() + limit;
+        loop {
+            match self.from.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.note(&line)?;
+                    match line.strip_prefix(MARK).and_then(|line| line.strip_prefix(start)) {
+                        Some(rest) => return Ok(rest.to_owned()),
+                        None => said(&line),
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => bail!("the machine has said nothing for {limit:?}"),
+                Err(RecvTimeoutError::Disconnected) => bail!("the machine has ended"),
+            }
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+}
+
+fn command(parts: &Parts<'_>, console: &Path) -> Command {
+    let append =
+        "console=ttyS0 loglevel=5 panic=-1 reboot=t mitigations=off nokaslr random.trust_cpu=on tsc=reliable";
+    // Whoever types this has a machine to share with others.
+    let mut command = Command::new("nice");
+    command.args(["-n", "19", "qemu-system-x86_64", "-M", "q35"]).args(parts.accelerator.options());
+    command.args(["-smp", "2", "-m", MEMORY_MIB, "-nodefaults", "-no-user-config", "-display", "none"]);
+    command.arg("-serial").arg(format!("file:{}", console.display())).args([
+        "-serial",
+        "stdio",
+        "-no-reboot",
+    ]);
+    command.arg("-kernel").arg(&parts.kernel.image).arg("-initrd").arg(parts.initramfs);
+    command.args(["-append", append]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    command
+}
+
+/// A path that nothing has yet.
+fn unused(folder: &Path, name: &str) -> PathBuf {
+    let mut numbers = 1..;
+    let mut path = folder.join(name);
+    while path.exists() {
+        path = folder.join(format!("{name}.{}", numbers.next().unwrap_or(u32::MAX)));
+    }
+    path
+}
