@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use wireguard_control::InterfaceName;
+
 use super::{
     Implementation, WireguardError,
     configuration::{Change, Configuration, Section},
@@ -59,11 +61,9 @@ impl Device {
     /// # Errors
     /// [`WireguardError`].
     pub fn open(name: &str) -> Result<Self, WireguardError> {
-        if !is_name(name) {
-            return Err(WireguardError::Name(name.to_owned()));
-        }
+        let interface: InterfaceName = name.parse().map_err(|_| WireguardError::Name(name.to_owned()))?;
         let socket = PathBuf::from(format!("/var/run/wireguard/{name}.sock"));
-        let backend = netlink::Connection::open(name).map(Backend::Kernel).or_else(|kernel| {
+        let backend = netlink::Connection::open(interface).map(Backend::Kernel).or_else(|kernel| {
             uapi::Connection::open(socket).map(Backend::Userspace).map_err(|userspace| {
                 silent(name, &userspace).unwrap_or_else(|| WireguardError::Unknown {
                     name: name.to_owned(),
@@ -208,12 +208,6 @@ impl Device {
         let device = device.map_err(|e| failed(&self.name, "reading the device", e))?;
         Ok(self.known.insert(Known { device, at, took: at.elapsed() }))
     }
-}
-
-/// Whether an interface can be called so (kernel: `dev_valid_name`).
-fn is_name(name: &str) -> bool {
-    let fits = !name.is_empty() && name.len() < libc::IFNAMSIZ && name != "." && name != "..";
-    fits && !name.bytes().any(|byte| byte == 0 || b"/:".contains(&byte) || byte.is_ascii_whitespace())
 }
 
 /// Changes peers in as few sets as [`SET`] allows, keeping the sections of one peer together.

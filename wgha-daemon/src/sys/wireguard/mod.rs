@@ -12,7 +12,7 @@
 //! Private and preshared keys never leave this folder (I12): no type that holds one has a Debug, and what is handed
 //! out ([`crate::proto::peers::WireguardPeer`], [`Facts`]) has none.
 //!
-//! # Why not the crate wireguard-control
+//! # Why wireguard-control neither reads nor writes
 //! It cannot say "only if the peer exists" (`update_only`), which every change here must: a peer that somebody has
 //! just removed must not come back. It also creates a missing interface, starts `wireguard-go` when the
 //! socket does not answer, prints to stdout, waits without bound, and opens a socket for each reading.

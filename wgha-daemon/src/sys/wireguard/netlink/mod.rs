@@ -12,6 +12,7 @@ use std::{
 
 use netlink_sys::{Socket, SocketAddr as NetlinkAddress, protocols::NETLINK_GENERIC};
 use socket2::SockRef;
+use wireguard_control::InterfaceName;
 
 use self::message::{attribute, attributes, dump, exchange, nested, number, request};
 pub(super) use self::reading::read;
@@ -50,7 +51,7 @@ const READINGS: usize = 5;
 
 /// A socket to the kernel's WireGuard, for one device.
 pub(super) struct Connection {
-    name: String,
+    name: InterfaceName,
     socket: Socket,
     family: u16,
 }
@@ -60,7 +61,7 @@ impl Connection {
     ///
     /// # Errors
     /// This kernel has no WireGuard, or the device is none of it.
-    pub fn open(name: &str) -> io::Result<Self> {
+    pub fn open(name: InterfaceName) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_GENERIC)?;
         SockRef::from(&socket).set_read_timeout(Some(ANSWER_TIMEOUT))?;
         // A refusal does not repeat what was asked for, which may be larger than an answer.
@@ -68,7 +69,7 @@ impl Connection {
         socket.bind_auto()?;
         socket.connect(&NetlinkAddress::new(0, 0))?;
         let family = resolve(&socket)?;
-        let mut connection = Self { name: name.to_owned(), socket, family };
+        let mut connection = Self { name, socket, family };
         // Changes nothing, but is refused if there is no such device.
         connection.set(&[])?;
         Ok(connection)
@@ -81,7 +82,7 @@ impl Connection {
     pub fn get(&mut self) -> io::Result<Configuration> {
         for _ in 0..READINGS {
             let mut message = request(self.family, WG_CMD_GET_DEVICE);
-            attribute(&mut message, WGDEVICE_A_IFNAME, &[self.name.as_bytes(), &[0]].concat());
+            attribute(&mut message, WGDEVICE_A_IFNAME, &[self.name.as_str_lossy().as_bytes(), &[0]].concat());
             let mut configuration = Configuration::new();
             let is_whole = dump(&self.socket, message, |part| read(&mut configuration, part))?;
             if is_whole {
@@ -97,7 +98,7 @@ impl Connection {
     /// # Errors
     /// The kernel's; what stood before the refused section is done then.
     pub fn set(&mut self, sections: &[&Section<'_>]) -> io::Result<()> {
-        let message = set_device(self.family, &self.name, sections);
+        let message = set_device(self.family, &self.name.as_str_lossy(), sections);
         exchange(&self.socket, message).map(drop)
     }
 }
