@@ -102,7 +102,9 @@ fn read<P: Packet>(packet: &P, carried: &Carried, sender: Sender) -> Result<bfd:
 }
 
 /// Whether a packet is to an address of our own: sent to one machine, and to none of the VIPs.
-#[inline(always)]
+///
+/// A function of its own: [`question`] needs its stack for what comes after it.
+#[inline(never)]
 fn is_to_us<P: Packet>(packet: &P, carried: &Carried) -> bool {
     let to_one = packet.load(TO).is_some_and(|[first]: [u8; 1]| first & 1 == 0);
     let is_ours = |to: Address| to.is_unicast() && to.family() == carried.family && !maps::is_vip(&to);
