@@ -129,19 +129,23 @@ impl Prober {
 pub fn outages(probers: &[&Prober], from_ns: u64, to_ns: u64) -> Outages {
     let within = |ns: u64| (from_ns..to_ns).contains(&ns);
     let mut echoed: Vec<u64> = Vec::new();
-    let (mut sent, mut own_pause) = (0, 0);
+    let (mut sent, mut own_pause, mut last) = (0, 0, None);
     for prober in probers {
         let times: Vec<u64> = locked(&prober.seen.sent).iter().copied().filter(|ns| within(*ns)).collect();
         own_pause = own_pause.max(longest_gap(&times).1);
         sent = sent.max(times.len());
+        // What is silent to the end is silent until the last question.
+        last = last.max(times.last().copied());
         echoed.extend(locked(&prober.seen.echoed).iter().map(|e| e.sent_ns).filter(|ns| within(*ns)));
     }
     echoed.sort_unstable();
+    let answered = echoed.len();
+    echoed.extend(last.filter(|last| echoed.last().is_some_and(|echo| echo < last)));
     let (gap_from_ns, longest) = longest_gap(&echoed);
     Outages {
         longest: Duration::from_nanos(longest),
         from_ns: gap_from_ns,
-        lost: sent.saturating_sub(echoed.len()),
+        lost: sent.saturating_sub(answered),
         own_pause: Duration::from_nanos(own_pause),
     }
 }
@@ -232,13 +236,20 @@ mod tests {
         assert_eq!(longest_gap(&[7]), (0, 0));
     }
 
+    fn prober(sent: &[u64], echoed: &[u64]) -> Prober {
+        let echoed = echoed.iter().map(|&ns| Echoed { sent_ns: ns, at_ns: ns + 1, by: Which::A });
+        let seen = Seen { sent: Mutex::new(sent.to_vec()), echoed: Mutex::new(echoed.collect()) };
+        Prober { seen: Arc::new(seen), stop: Arc::default(), threads: Vec::new() }
+    }
+
+    #[test]
+    fn silence_counts_to_the_end() {
+        let found = outages(&[&prober(&[10, 20, 30, 40, 50], &[10, 20])], 0, 100);
+        assert_eq!((found.longest.as_nanos(), found.from_ns, found.lost), (30, 20, 3));
+    }
+
     #[test]
     fn two_sides_are_one_service() {
-        let prober = |sent: &[u64], echoed: &[u64]| {
-            let echoed = echoed.iter().map(|&ns| Echoed { sent_ns: ns, at_ns: ns + 1, by: Which::A });
-            let seen = Seen { sent: Mutex::new(sent.to_vec()), echoed: Mutex::new(echoed.collect()) };
-            Prober { seen: Arc::new(seen), stop: Arc::default(), threads: Vec::new() }
-        };
         let (a, b) = (prober(&[10, 20, 30, 40], &[10, 20]), prober(&[10, 20, 30, 40], &[40]));
         let found = outages(&[&a, &b], 0, 100);
         assert_eq!((found.longest.as_nanos(), found.from_ns, found.lost), (20, 20, 1));
