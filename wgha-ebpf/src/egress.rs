@@ -81,7 +81,7 @@ fn advert(packet: &Skb<'_>, uplink: &UplinkConfig, carried: &Carried) -> Option<
     Some(stamped.err().unwrap_or(Counter::AdvertSent))
 }
 
-/// A function of its own: [`advert`] needs much stack for what comes after it.
+/// A function of its own: [`advert()`] needs much stack for what comes after it.
 #[inline(never)]
 fn is_ours(packet: &Skb<'_>, uplink: &UplinkConfig, carried: &Carried) -> bool {
     uplink.is_family(carried.family)
