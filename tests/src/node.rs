@@ -23,7 +23,7 @@ pub const BINARY: &str = "WGHA_BIN";
 pub const CONFIG: &str = "/run/wgha/wgha.toml";
 
 /// Where the binary is copied to for other users, inside the namespace.
-const COPY: &str = "/run/wgha-copy";
+pub const BINARY_OF_OTHERS: &str = "/run/wgha-copy";
 
 /// How long a daemon may take to load its programs and answer on its socket.
 const STARTING: Duration = Duration::from_secs(20);
@@ -232,6 +232,14 @@ impl Node {
         self.daemon.signal(libc::SIGCONT)
     }
 
+    /// SIGHUP: it is to reload.
+    ///
+    /// # Errors
+    /// That it has ended.
+    pub fn hangup(&mut self) -> Result<()> {
+        self.daemon.signal(libc::SIGHUP)
+    }
+
     /// SIGTERM, and waits for its end.
     ///
     /// # Errors
@@ -313,8 +321,8 @@ fn spawn_daemon(namespace: &Namespace, settings: &Settings, through: &[&str]) ->
     if through.is_empty() {
         words.push(binary()?);
     } else {
-        std::fs::copy(binary()?, namespace.path(COPY)).context("copying wgha")?;
-        words.push(COPY.into());
+        std::fs::copy(binary()?, namespace.path(BINARY_OF_OTHERS)).context("copying wgha")?;
+        words.push(BINARY_OF_OTHERS.into());
     }
     words.extend(["run", "--config", CONFIG].map(PathBuf::from));
     let mut command: Command = namespace.command(&words[0]);
