@@ -26,7 +26,7 @@ pub const ATTACH: &str = "WGHA_ATTACH";
 pub const CONFIG: &str = "/run/wgha/wgha.toml";
 
 /// Where the binary is copied to for other users, inside the namespace.
-const COPY: &str = "/run/wgha-copy";
+pub const BINARY_OF_OTHERS: &str = "/run/wgha-copy";
 
 /// The default of `[detect] interval`.
 const PROBE_INTERVAL: Duration = Duration::from_millis(10);
@@ -263,6 +263,14 @@ impl Node {
         self.daemon.signal(libc::SIGCONT)
     }
 
+    /// SIGHUP: it is to reload.
+    ///
+    /// # Errors
+    /// That it has ended.
+    pub fn hangup(&mut self) -> Result<()> {
+        self.daemon.signal(libc::SIGHUP)
+    }
+
     /// SIGTERM, and waits for its end.
     ///
     /// # Errors
@@ -344,8 +352,8 @@ fn spawn_daemon(namespace: &Namespace, settings: &Settings, through: &[&str]) ->
     if through.is_empty() {
         words.push(binary()?);
     } else {
-        std::fs::copy(binary()?, namespace.path(COPY)).context("copying wgha")?;
-        words.push(COPY.into());
+        std::fs::copy(binary()?, namespace.path(BINARY_OF_OTHERS)).context("copying wgha")?;
+        words.push(BINARY_OF_OTHERS.into());
     }
     words.extend(["run", "--config", CONFIG].map(PathBuf::from));
     let mut command: Command = namespace.command(&words[0]);

@@ -100,10 +100,11 @@ fn counter(node: &Node, name: &str) -> u64 {
     node.status().unwrap()["counters"][name].as_u64().unwrap_or(0)
 }
 
-/// Pins and the kernel's numbers of what they hold.
+/// The links' pins, and the kernel's numbers of what they hold.
 fn links(namespace: &Namespace) -> BTreeMap<String, u32> {
     let folder = namespace.path("/sys/fs/bpf/wgha");
     let pins = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let pins = pins.filter(|pin| !pin.file_type().unwrap().is_dir());
     let link = |pin: fs::DirEntry| {
         let link = FdLink::from(PinnedLink::from_pin(pin.path()).unwrap());
         (pin.file_name().into_string().unwrap(), link.info().unwrap().id())

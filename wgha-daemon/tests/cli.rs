@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use wgha::status::{
     DetectionStatus, Kind, LeaseStatus, PeerStatus, Recorder, RouterStatus, Snapshot, TrafficStatus,
     UplinkStatus, VrrpStatus, Wakeups, WireguardStatus,
-    control::{Request, Server},
+    control::{ReloadReply, Request, Server},
 };
 use wgha_common::Timestamp;
 
@@ -123,6 +123,7 @@ fn with_daemon(name: &str, snapshot: Snapshot, events: u64, during: impl FnOnce(
             (0..events).for_each(|_| recorder.record(Kind::Effect, "announced", "ok", Timestamp::ZERO));
             ready.send(()).unwrap();
             let (driver, mut requests) = mpsc::channel(1);
+            let (reloads, mut reloading) = mpsc::channel::<ReloadReply>(1);
             let followers = recorder.followers();
             let answer = async {
                 while let Some(request) = requests.recv().await {
@@ -135,9 +136,15 @@ fn with_daemon(name: &str, snapshot: Snapshot, events: u64, during: impl FnOnce(
                     }
                 }
             };
+            let refuse = async {
+                while let Some(reply) = reloading.recv().await {
+                    drop(reply.send(Err("/usr/local/bin/wgha check: it is broken".to_owned())));
+                }
+            };
             tokio::select! {
-                () = server.serve(driver, followers) => {}
+                () = server.serve(driver, reloads, followers) => {}
                 () = answer => {}
+                () = refuse => {}
                 _ = stopped => {}
             }
         });
@@ -173,6 +180,17 @@ fn status_exits_with_the_health_of_the_node() {
             assert_eq!((text(&json.stdout).lines().count(), text(&json.stderr)), (1, ""));
         });
     }
+}
+
+#[test]
+fn a_reload_that_is_refused_says_why() {
+    with_daemon("reload", example::active(), 0, |folder| {
+        let output = wgha(folder, "reload --socket wgha.sock").output().unwrap();
+        let why = "wgha.sock: /usr/local/bin/wgha check: it is broken\n";
+        assert_eq!((text(&output.stderr), output.status.code()), (why, Some(1)));
+    });
+    let nobody = wgha(&Folder::new("reload-nobody").0, "reload --socket wgha.sock").output().unwrap();
+    assert_eq!(nobody.status.code(), Some(2), "{nobody:?}");
 }
 
 #[test]

@@ -19,6 +19,8 @@
 //! | `COUNTERS` | per-CPU array            | kernel | daemon           | one `u64` per [`Counter`] |
 //! | `TRAFFIC`  | per-CPU array            | kernel | daemon           | one [`Traffic`] per direction and message type |
 //!
+//! `EVENTS` and `RUNG` begin anew with each daemon; the others are pinned ([`PINNED`]) and outlive it.
+//!
 //! One map has one writer (invariant I9). A lease that the kernel must end is therefore not changed
 //! in `LEASE`: the kernel notes its epoch in `REVOKED`, and [`Lease::serves`] needs both.
 
@@ -40,8 +42,15 @@ pub use sbfd::{Answer, OUTSTANDING, Outstanding, Sbfd};
 pub use traffic::{Direction, Traffic, traffic_index};
 pub use uplink::UplinkConfig;
 
-/// Bumped whenever a record or a map changes its shape: pinned maps of another version are replaced.
+/// Bumped whenever a record or a map changes its shape or its meaning: pinned maps of another version are replaced.
 pub const ABI_VERSION: u32 = 3;
+
+/// The maps that outlive a daemon, pinned under their names: what the data path goes by, whom it has heard, and what it
+/// counts. The others ring for one daemon.
+pub const PINNED: [&str; 14] = [
+    "UPLINK", "VIPS", "LEASE", "ADVERT", "REVOKED", "ROUTERS", "SBFD", "PEERS", "PROBES", "ANSWERS",
+    "SOURCES", "CLOCK", "COUNTERS", "TRAFFIC",
+];
 
 /// Of `LEASE`, `REVOKED`, `PROBES` and `ANSWERS`, which are used at every tick: the daemon has them in its own memory
 /// (linux/bpf.h, `BPF_F_MMAPABLE`).

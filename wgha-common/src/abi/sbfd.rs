@@ -7,7 +7,8 @@ pub const OUTSTANDING: usize = 8;
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sbfd {
-    /// The discriminator that our reflector answers to, drawn anew by each daemon; 0: it answers nobody.
+    /// The discriminator that our reflector answers to, drawn anew by each daemon that does not go on where another has left
+    /// off; 0: it answers nobody.
     pub discriminator: u32,
     /// Required Min RX Interval in our answers, microseconds: our `[detect] interval`.
     pub required_min_rx: u32,

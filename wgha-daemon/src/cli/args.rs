@@ -20,7 +20,8 @@ pub(super) enum Command {
     /// Run the daemon in the foreground.
     ///
     /// Checks the configuration and the system first, and touches nothing before both are right. Ends on SIGTERM
-    /// or SIGINT, after the role is resigned, the tunnel is down and the virtual address is gone.
+    /// or SIGINT, after the role is resigned, the tunnel is down and the virtual address is gone. On SIGHUP it does
+    /// what `wgha reload` asks for.
     ///
     /// WGHA_LOG sets what is logged, as in WGHA_LOG=debug or WGHA_LOG=info,wgha::driver=trace.
     ///
@@ -60,6 +61,18 @@ pub(super) enum Command {
         /// One JSON object instead of text.
         #[arg(long)]
         json: bool,
+        /// The daemon's control socket.
+        #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+        socket: PathBuf,
+    },
+    /// Have the daemon execute itself anew, and go on as what it is.
+    ///
+    /// It takes the program that is at its path by then, after an upgrade a newer one, and the configuration as it
+    /// is by then. Both are tried out first, with `check`. The Active serves all the time, loses no packet and keeps
+    /// its role, unless the VRID, the virtual addresses or the WireGuard port are other ones: then it is elected anew.
+    ///
+    /// Exit status: 0 the new one answers, 1 the old one goes on, 2 no answer.
+    Reload {
         /// The daemon's control socket.
         #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
         socket: PathBuf,

@@ -6,13 +6,18 @@ mod args;
 mod events;
 mod log;
 mod output;
+mod reload;
 mod status;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::{config::Config, sys::report::Report};
+use crate::{
+    config::Config,
+    driver::Ended,
+    sys::{program::Program, report::Report},
+};
 use args::{Args, Command};
 
 /// Everything is as it should be.
@@ -25,16 +30,17 @@ const NO_ANSWER: u8 = 2;
 /// Does what the command line says. `run` is the daemon, `detach` clears away what it has left, `check` looks at
 /// the system.
 pub fn main(
-    run: impl FnOnce(Config) -> anyhow::Result<()>,
+    run: impl FnOnce(Config, Program) -> anyhow::Result<Ended>,
     detach: impl FnOnce(Config) -> anyhow::Result<()>,
     check: impl FnOnce(&Config) -> Report,
 ) -> ExitCode {
     let args = Args::parse();
     let done = match args.command {
-        Command::Run { config } => load(&config).map(|config| daemon(config, run)),
-        Command::Detach { config } => load(&config).map(|config| daemon(config, detach)),
+        Command::Run { config } => load(&config).map(|config| daemon(|| run_or_make_way(config, run))),
+        Command::Detach { config } => load(&config).map(|config| daemon(|| detach(config).map(|()| None))),
         Command::Check { config } => load(&config).and_then(|config| checked(&config, check)),
         Command::Status { json, socket } => status::status(&socket, json),
+        Command::Reload { socket } => reload::reload(&socket),
         Command::Events { json, follow, socket } => events::events(&socket, json, follow),
     };
     ExitCode::from(done.unwrap_or_else(|error| {
@@ -50,15 +56,27 @@ fn load(file: &std::path::Path) -> anyhow::Result<Config> {
     Ok(Config::load(file)?)
 }
 
-fn daemon(config: Config, run: impl FnOnce(Config) -> anyhow::Result<()>) -> u8 {
-    let _log = log::init();
-    match run(config) {
+/// Executes the program that `run` makes way for, if it does.
+fn daemon(run: impl FnOnce() -> anyhow::Result<Option<Program>>) -> u8 {
+    let log = log::init();
+    let ended = run();
+    drop(log); // what is not written by now would be lost
+    match ended.and_then(|successor| successor.map_or(Ok(()), |program| Err(program.execute().into()))) {
         Ok(()) => HEALTHY,
         Err(error) => {
             output::complain(&error);
             DEGRADED
         }
     }
+}
+
+fn run_or_make_way(
+    config: Config,
+    run: impl FnOnce(Config, Program) -> anyhow::Result<Ended>,
+) -> anyhow::Result<Option<Program>> {
+    let program = Program::this()?;
+    let ended = run(config, program.clone())?;
+    Ok((ended == Ended::MadeWay).then_some(program))
 }
 
 fn checked(config: &Config, check: impl FnOnce(&Config) -> Report) -> anyhow::Result<u8> {

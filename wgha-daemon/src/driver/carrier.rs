@@ -76,6 +76,15 @@ pub trait Witness {
     fn action(&mut self, action: &Action, now: Timestamp);
 }
 
+/// How a machine has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Everything is undone.
+    Undone,
+    /// Everything is left as it is, to a program that goes on with it.
+    HandedOver,
+}
+
 /// The machine, with its hands and its witness.
 pub struct Carrier<D, W> {
     /// Decides.
@@ -93,7 +102,9 @@ pub struct Carrier<D, W> {
     /// Which of them are under way.
     pub pending: Pending,
     /// The machine has nothing left to do.
-    pub finished: bool,
+    pub ended: Option<End>,
+    /// What another program was to take over stays here: why.
+    pub kept_on: Option<String>,
     /// What is yet to be handled: kept for its memory.
     pub inputs: VecDeque<Input>,
 }
@@ -142,6 +153,11 @@ impl Pending {
             }
             Effect::TendTunnel { .. } => {}
         }
+    }
+
+    /// The VIPs are there already.
+    pub const fn found_held(&mut self) {
+        self.held = true;
     }
 
     /// What is not as it was last asked for, because it is still under way or has failed.
@@ -202,13 +218,7 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
             }
             Action::SendAdvert => self.datapath.send_advert().err().map(Input::AdvertFailed),
             Action::Announce => Some(Input::Announced(self.datapath.announce())),
-            Action::LookAgain => Some(match self.datapath.look(self.machine.minds_routers()) {
-                Ok(Look { routers, revoked_epoch, answers }) => {
-                    let routers = routers.iter().filter_map(|(source, seen)| heard(*source, seen)).collect();
-                    Input::LookedAgain { routers, revoked_epoch, answers }
-                }
-                Err(e) => Input::MapFailed(e),
-            }),
+            Action::LookAgain => Some(self.look()),
             Action::SendProbe { peer, number } => {
                 self.datapath.send_probe(peer, number);
                 None
@@ -228,8 +238,14 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
                 self.tell(|told, now| told.serving = (role == State::Active).then_some(now));
                 None
             }
-            Action::Finish => {
-                self.finished = true;
+            Action::TellLease { lease } => {
+                self.tell(|told, _| told.lease = Some(lease));
+                None
+            }
+            Action::Finish => self.end(End::Undone),
+            Action::HandOver => self.end(End::HandedOver),
+            Action::KeepOn { why } => {
+                self.kept_on = Some(why);
                 None
             }
             Action::HoldVip => self.ask(Effect::HoldVip),
@@ -237,6 +253,22 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
             Action::RaiseTunnel => self.ask(Effect::RaiseTunnel),
             Action::LowerTunnel => self.ask(Effect::LowerTunnel),
         }
+    }
+
+    /// What the maps hold now.
+    pub fn look(&mut self) -> Input {
+        match self.datapath.look(self.machine.minds_routers()) {
+            Ok(Look { routers, revoked_epoch, answers }) => {
+                let routers = routers.iter().filter_map(|(source, seen)| heard(*source, seen)).collect();
+                Input::LookedAgain { routers, revoked_epoch, answers }
+            }
+            Err(e) => Input::MapFailed(e),
+        }
+    }
+
+    fn end(&mut self, end: End) -> Option<Input> {
+        self.ended = Some(end);
+        None
     }
 
     fn command(&self, command: Command) {

@@ -1,17 +1,18 @@
 //! The real data path: maps of the kernel half, and a packet socket.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, num::NonZeroU32};
 
 use anyhow::Context as _;
 use bytes::BytesMut;
 use wgha_common::{
     Address, Centiseconds, IfIndex, Priority, Timestamp,
-    abi::{AdvertSeen, ChecksumStyle, Lease, UplinkConfig},
+    abi::{AdvertSeen, ChecksumStyle, Lease, Role, UplinkConfig},
     wire::{NoRoom, ethernet::Mac, vrrp},
 };
 
 use super::{
     carrier::{Datapath, Look, stamp},
+    predecessor::Predecessor,
     probes::{Pace, Probes},
 };
 use crate::{
@@ -67,23 +68,37 @@ impl Kernel {
         }
     }
 
-    /// Tells the kernel half what to guard.
+    /// Closes the fence and tells the kernel half what to guard. The lease of the daemon before it, of `epoch`, is over.
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn guard(&mut self) -> Result<(), String> {
+    pub fn guard(&mut self, epoch: u64) -> Result<(), String> {
+        self.set_lease(Lease::new(Role::Backup, epoch, Timestamp::ZERO))?;
         self.maps.set_vips(&self.vrrp.virtual_addresses).map_err(chain)?;
-        self.set_lease(Lease::default())?;
         self.stamp_adverts(Priority::RESIGNED, self.vrrp.advert_interval)?;
         self.write_uplink()
     }
 
-    /// Begins to answer the probes of these servers.
+    /// Goes on with what the daemon before it has told the kernel half, which serves by it.
+    pub fn go_on(&mut self, found: &Predecessor) {
+        self.wireguard_port = found.uplink.wireguard_port;
+        if self.vrrp.checksum.is_none() {
+            // Whoever waits in silence must be able to read our next advert.
+            self.style = ChecksumStyle::from_number(found.advert.checksum);
+        }
+    }
+
+    /// Begins to answer the probes of these servers, to `discriminator` if they know one of ours.
     ///
     /// # Errors
     /// What the kernel said; no random numbers.
-    pub fn start_probes(&mut self, pace: Pace, peers: &[IpAddr]) -> anyhow::Result<()> {
-        self.probes = Some(Probes::start(pace, peers, &mut self.maps)?);
+    pub fn start_probes(
+        &mut self,
+        pace: Pace,
+        peers: &[IpAddr],
+        discriminator: Option<NonZeroU32>,
+    ) -> anyhow::Result<()> {
+        self.probes = Some(Probes::start(pace, peers, discriminator, &mut self.maps)?);
         Ok(())
     }
 

@@ -3,6 +3,8 @@
 //! | file | holds |
 //! |---|---|
 //! | [`start`] | from a configuration to a node that is ready |
+//! | [`predecessor`] | what the daemon before this one has left, and whether this one goes on with it |
+//! | [`reload`] | another program in this one's place |
 //! | [`realtime`] | the thread that the loop runs in |
 //! | [`node`] | the loop: what can happen, and what is done with it |
 //! | [`carrier`] | from one input to every action; the [`carrier::Datapath`] trait |
@@ -22,8 +24,10 @@ pub mod kernel;
 pub mod node;
 pub mod observe;
 pub mod peers;
+pub mod predecessor;
 pub mod probes;
 pub mod realtime;
+pub mod reload;
 pub mod snapshot;
 pub mod start;
 pub mod told;
@@ -31,21 +35,24 @@ pub mod wakers;
 pub mod witness;
 pub mod worker;
 
-use crate::config::Config;
+pub use node::Ended;
 
-/// Runs the daemon until it is asked to stop and has undone everything.
+use crate::{config::Config, sys::program::Program};
+
+/// Runs the daemon until it is asked to stop and has undone everything, or to make way for `program`.
 ///
 /// # Errors
 /// What is in the way of starting, or of undoing, in a sentence.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(config: Config, program: Program) -> anyhow::Result<Ended> {
     block_on(async {
-        let started = start::start(config).await?;
-        let (node, result) = realtime::run(started.node, started.ring, started.stop).await?;
-        let result = result.and(node.end().await);
+        let signals = realtime::Signals::new()?;
+        let started = start::start(config, program, signals.hangup).await?;
+        let (node, result) = realtime::run(started.node, started.ring, started.stop, signals.stops).await?;
+        let ended = node.end().await;
         started.serving.abort();
         // Its socket goes with it; that it was aborted is no news.
         let _ = started.serving.await;
-        result
+        result.and(ended)
     })
 }
 
@@ -57,7 +64,7 @@ pub fn detach(config: Config) -> anyhow::Result<()> {
     block_on(start::detach(&config))
 }
 
-fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(work);
     // A WireGuard process that does not answer must not keep us from ending.

@@ -14,10 +14,11 @@ use wgha_common::{
 };
 
 use super::{
-    carrier::{Carrier, input_of},
+    carrier::{Carrier, End, input_of},
     kernel::{Kernel, Origin},
     observe::{Look, Seen, TunnelSeen, UplinkSeen},
     peers::{Heard, Report},
+    reload::Reload,
     snapshot,
     wakers::Wakers,
     witness::Recording,
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    proto::{Input, TunnelState, UplinkState},
+    proto::{Inherited, Input, TunnelState, UplinkState},
     status::{Wakeups, control::Request},
     sys::{
         address,
@@ -71,8 +72,14 @@ pub struct Node {
     pub report: Report,
     /// Somebody asks us to stop.
     pub stops: mpsc::Receiver<()>,
+    /// Somebody asks us to make way for another program, which has been tried out.
+    pub reloads: mpsc::Receiver<Reload>,
+    /// Who is to hear what becomes of that.
+    pub reload: Option<Reload>,
     /// The control socket's questions.
     pub requests: mpsc::Receiver<Request>,
+    /// What the daemon before this one has left.
+    pub inherited: Inherited,
     /// The uplink, as it was last found.
     pub uplink: UplinkSeen,
     /// The WireGuard interface, as it was last found.
@@ -89,12 +96,22 @@ pub struct Node {
     pub started: Timestamp,
 }
 
+/// What has become of a daemon that has ended without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything is undone.
+    Stopped,
+    /// Everything is left as it is, and another program is to be executed in this one's place.
+    MadeWay,
+}
+
 /// What the other threads say.
 enum Message {
     Done(Done),
     Seen(Seen),
     Heard(Heard),
     Request(Request),
+    Reload(Reload),
     Stop,
 }
 
@@ -108,9 +125,12 @@ impl Node {
         let waker = wakers.waker();
         let mut give_up: Option<Timestamp> = None;
         let mut messages = true; // before the first look nobody has promised to ring
-        self.carrier.take(Input::Started);
+        self.carrier.take(Input::Started(self.inherited));
+        // The kernel half may have heard others before this daemon was there, and does not ring for them again.
+        let look = self.carrier.look();
+        self.carrier.take(look);
         self.carrier.witness.ready();
-        while !self.carrier.finished && give_up.is_none_or(|at| clock::now() < at) {
+        while self.carrier.ended.is_none() && give_up.is_none_or(|at| clock::now() < at) {
             let due = [self.carrier.machine.poll_timeout(), give_up].into_iter().flatten().min();
             let woken = wakers.wait(due, messages)?;
             // The deadline first: a flood of anything else must not starve it.
@@ -127,27 +147,52 @@ impl Node {
                     self.carrier.take(Input::StopRequested);
                 }
             }
+            self.answer_reload();
         }
         Ok(()) // what is undone is told in the end
     }
 
-    /// Takes the programs off, unless they are all that keeps this node silent: something could not be
-    /// undone, or a userspace WireGuard goes on talking, to every endpoint it knows, while its link is down.
+    /// Takes the programs off, unless they are left to another one, or are all that keeps this node silent: something could
+    /// not be undone, or a userspace WireGuard goes on talking, to every endpoint it knows, while its link is down.
     ///
     /// # Errors
     /// What could not be undone.
-    pub async fn end(self) -> anyhow::Result<()> {
+    pub async fn end(mut self) -> anyhow::Result<Ended> {
+        if self.carrier.ended == Some(End::HandedOver) {
+            self.leave();
+            return Ok(Ended::MadeWay);
+        }
         let undone = self.carrier.pending.undone();
         let needed = !undone.is_empty() || talks_when_down(&self.config.wireguard).await;
-        if let Some(attachment) = self.attachment.filter(|a| needed && a.is_pinned()) {
+        if needed && self.attachment.as_ref().is_some_and(Attachment::is_pinned) {
             tracing::warn!(
                 "the programs stay on {}: without them this node might speak; `wgha detach` takes them off",
                 self.config.uplink.interface
             );
-            attachment.leave();
+            self.leave();
         }
         anyhow::ensure!(undone.is_empty(), "not everything could be undone: {}", undone.join("; "));
-        Ok(())
+        Ok(Ended::Stopped)
+    }
+
+    /// The programs and their maps stay where they are.
+    pub fn leave(&mut self) {
+        self.attachment.take().into_iter().for_each(Attachment::leave);
+        self.programs.leave();
+    }
+
+    /// Somebody waits to hear what becomes of a reload: it is under way, or it is not.
+    fn answer_reload(&mut self) {
+        let answer = match (self.carrier.ended, self.carrier.kept_on.take()) {
+            (Some(End::HandedOver), _) => Ok(()),
+            (_, Some(why)) => Err(why),
+            _ => return,
+        };
+        if let Err(why) = &answer {
+            tracing::error!("reload: {why}; this program goes on");
+        }
+        // Who has asked and gone away does not need the answer.
+        self.reload.take().into_iter().for_each(|reload| drop(reload.send(answer.clone())));
     }
 
     /// The next message of any channel; `None`: there is none, and the first to come will ring.
@@ -163,6 +208,7 @@ impl Node {
             .or_else(|| ready(self.seen.poll_recv(context)).map(Message::Seen))
             .or_else(|| ready(self.heard.poll_recv(context)).map(Message::Heard))
             .or_else(|| ready(self.requests.poll_recv(context)).map(Message::Request))
+            .or_else(|| ready(self.reloads.poll_recv(context)).map(Message::Reload))
             .or_else(|| ready(self.stops.poll_recv(context)).map(|()| Message::Stop))
     }
 
@@ -173,6 +219,10 @@ impl Node {
             Message::Seen(seen) => self.found(seen),
             Message::Heard(heard) => self.heard(heard),
             Message::Request(request) => self.answer(request),
+            Message::Reload(reload) => {
+                self.reload = Some(reload);
+                self.carrier.take(Input::ReloadRequested);
+            }
             Message::Stop => return true,
         }
         false
@@ -285,9 +335,11 @@ impl Node {
         if self.attachment.as_ref().is_none_or(|a| a.link != link.index) {
             self.attachment = None;
             let uplink = &self.config.uplink;
-            self.lock = None;
-            let in_use = || format!("another daemon guards {}; stop it first", uplink.interface);
-            self.lock = Some(UplinkLock::take(link.index).with_context(in_use)?);
+            if self.lock.as_ref().is_none_or(|lock| !lock.is_of(link.index)) {
+                self.lock = None;
+                let in_use = || format!("another daemon guards {}; stop it first", uplink.interface);
+                self.lock = Some(UplinkLock::take(link.index).with_context(in_use)?);
+            }
             let (interface, bpffs) = (uplink.interface.as_str(), self.config.paths.bpffs.as_path());
             let place = attach::Place { interface, link: link.index, veth: link.veth, bpffs };
             let attached = attach::attach(&mut self.programs, place, uplink.attach)?;
@@ -345,12 +397,14 @@ impl Node {
 
     fn heard(&mut self, heard: Heard) {
         match heard {
-            Heard::Introduced { who, discriminator } => {
+            Heard::Introduced { who, discriminator, taken } => {
                 if let Some(probes) = self.carrier.datapath.probes() {
                     probes.set_discriminator(who.peer, discriminator);
                 }
                 self.carrier.take(Input::PeerIntroduced(who));
+                let _ = taken.send(()); // nobody is told then
             }
+            Heard::Waits { peer, lease } => self.carrier.take(Input::PeerWaits { peer, lease }),
             Heard::Left(peer) => self.carrier.take(Input::PeerLeft(peer)),
             Heard::Step { what, detail, at } => self.carrier.witness.step(what, detail, at),
             Heard::Report(report) => self.report = *report,

@@ -1,9 +1,9 @@
 //! S-BFD probes: from the number that the machine gives each to the discriminator on the wire, and back.
 
-use std::{io, net::IpAddr, time::Duration};
+use std::{io, net::IpAddr, num::NonZeroU32, time::Duration};
 
 use wgha_common::{
-    Address, Timestamp,
+    Timestamp,
     abi::{Answer, OUTSTANDING, Sbfd},
     wire::bfd,
 };
@@ -46,16 +46,21 @@ struct Peer {
 }
 
 impl Probes {
-    /// Tells the kernel half whom to answer, and how.
+    /// Tells the kernel half whom to answer, and how: to `discriminator`, if others go by one of ours already, so that their
+    /// probes are answered all the time.
     ///
     /// # Errors
     /// [`BpfError::Map`]; no random numbers.
-    pub fn start(pace: Pace, peers: &[IpAddr], maps: &mut Maps) -> anyhow::Result<Self> {
+    pub fn start(
+        pace: Pace,
+        peers: &[IpAddr],
+        discriminator: Option<NonZeroU32>,
+        maps: &mut Maps,
+    ) -> anyhow::Result<Self> {
         let mut random = Randomness::default();
-        let discriminator = random.draw()?;
-        for (number, address) in (0..).zip(peers) {
-            maps.set_peer(Address::from(*address), number)?;
-        }
+        let discriminator = discriminator.map_or_else(|| random.draw(), |known| Ok(known.get()))?;
+        maps.set_peers(peers)?;
+        maps.forget_probes()?;
         let peer = |address: &IpAddr| Peer {
             address: *address,
             discriminator: None,

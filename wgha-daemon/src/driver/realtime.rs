@@ -3,18 +3,39 @@
 //! Whatever may take its time (netlink, WireGuard, the control socket, the log) stays on the main thread; the two
 //! talk through channels.
 
+use std::io;
+
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
 };
 
 use super::node::Node;
 use crate::sys::realtime;
 
-/// Runs the loop until the machine has finished, and hands the node back with how it ended. SIGTERM and SIGINT
-/// ask it to stop.
+/// What others may say by signals. To be made early: before that, they end the process.
+pub struct Signals {
+    /// SIGTERM and SIGINT ask the daemon to stop.
+    pub stops: [Signal; 2],
+    /// SIGHUP asks it to reload.
+    pub hangup: Signal,
+}
+
+impl Signals {
+    /// From now on.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn new() -> io::Result<Self> {
+        let stops = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+        Ok(Self { stops, hangup: signal(SignalKind::hangup())? })
+    }
+}
+
+/// Runs the loop until the machine has finished, and hands the node back with how it ended. Each of `stops` asks it to
+/// stop.
 ///
 /// # Errors
 /// When the thread cannot be started, or has panicked.
@@ -22,9 +43,9 @@ pub async fn run(
     node: Node,
     ring: RingBuf<MapData>,
     stop: mpsc::Sender<()>,
+    stops: [Signal; 2],
 ) -> anyhow::Result<(Node, anyhow::Result<()>)> {
-    let mut term = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let [mut term, mut interrupt] = stops;
     let (ended, mut end) = oneshot::channel();
     std::thread::Builder::new().name("decide".to_owned()).spawn(move || {
         // Nobody waits for it any more only if the process is ending.

@@ -1,10 +1,11 @@
 //! From a configuration to a node that is ready: everything is checked before anything is touched.
 
-use std::{collections::VecDeque, net::SocketAddr, time::SystemTime};
+use std::{collections::VecDeque, fs, net::SocketAddr, time::SystemTime};
 
 use anyhow::{Context as _, bail};
 use aya::maps::{MapData, RingBuf};
 use tokio::{
+    signal::unix::Signal,
     sync::{broadcast, mpsc, watch},
     task::JoinHandle,
 };
@@ -18,24 +19,27 @@ use super::{
     node::Node,
     observe::{self, Look, Seen, TunnelSeen, UplinkSeen},
     peers::{Heard, Ourselves, Parts, Peers, Report},
+    predecessor::Predecessor,
     probes::Pace,
+    reload::{Reload, Reloads},
     told::Told,
     witness::Recording,
     worker::{Done, Effect, Worker},
 };
 use crate::{
     config::{self, Config, Vrrp},
-    proto::{self, Machine, Settings, sync::Fingerprints},
+    proto::{self, Inherited, Machine, Settings, sync::Fingerprints},
     status::{
         Event, Notifier, Recorder, Wakeups,
         control::{self, Request},
     },
     sys::{
-        bpf::{Attachment, Programs, attach, events},
+        bpf::{Loaded, Programs, attach, events, pins},
         channel, check, clock, link,
         lock::UplinkLock,
         memory, netlink,
         packet_socket::PacketSocket,
+        program::Program,
         realtime::{self, Conduct},
         requests::Requests,
         tunnel::{Raised, Tunnel},
@@ -43,33 +47,59 @@ use crate::{
     },
 };
 
-/// Checks the system, closes the fence, clears away what a killed daemon has left, and makes the node ready.
+/// Checks the system and makes the node ready. It goes on where the daemon before it has left off, if that has left
+/// everything in its place a moment ago; otherwise it closes the fence and clears away.
 ///
 /// # Errors
 /// Whatever is in the way, in a sentence.
-pub async fn start(config: Config) -> anyhow::Result<Started> {
+pub async fn start(config: Config, program: Program, hangup: Signal) -> anyhow::Result<Started> {
     refuse_what_cannot_work(&config).await?;
     let conduct = conduct();
     let server = control::Server::bind(&config.paths.socket)?;
     let looks = watch_kernel()?;
-    let (mut node, ring, ends) = assemble(config, conduct, looks.clone())?;
-
-    // The fence first: it is closed, and takes the place of the one that a killed daemon has left.
     let handle = connect()?;
-    look_first(&mut node, &handle).await?;
-    let cleared = match worker(&node.config, Box::new(|_| ())) {
-        Ok(mut worker) => clear_away(&mut worker).await,
+    // Before anything is taken over: what is pinned may be another daemon's.
+    let lock = take_uplink(&config, &handle).await?;
+    // The verifier takes a quarter of a second of a processor, and WireGuard may be serving meanwhile.
+    realtime::step_back();
+    let (mut node, ring, ends) = assemble(config, conduct, looks.clone())?;
+    let _ = realtime::favour(); // what it means that this is refused has been said
+    node.lock = lock;
+    let begun = match begin(&mut node, &handle).await {
+        Ok(()) => begin_tasks(&mut node, &looks, ends),
         Err(e) => Err(e),
     };
-    if let Err(e) = cleared {
-        node.attachment.take().into_iter().for_each(Attachment::leave);
-        return Err(e);
+    let ends = match begun {
+        Ok(ends) => ends,
+        Err(e) => {
+            // What is not cleared away must stay silent, and what serves must not do so for ever.
+            node.leave();
+            return Err(e);
+        }
+    };
+    let reloads = Reloads {
+        program,
+        config: node.config.file.clone(),
+        hangup,
+        asked: ends.reloads,
+        to_loop: ends.reload,
+    };
+    tokio::spawn(reloads.run());
+    let serving = tokio::spawn(server.serve(ends.asking, ends.asking_reload, ends.followers));
+    memory::give_back();
+    if node.conduct.not_locked.is_none()
+        && let Err(e) = memory::lock()
+    {
+        tracing::warn!("the thread that decides cannot be kept in memory: {e}");
     }
-    look_first(&mut node, &handle).await?;
+    Ok(Started { node, ring, stop: ends.stop, serving })
+}
 
+/// What runs beside the loop, but for what others may ask.
+fn begin_tasks(node: &mut Node, looks: &broadcast::Sender<Look>, ends: Ends) -> anyhow::Result<OutsideEnds> {
     let told = node.carrier.told.subscribe();
     let raised = watch::Sender::default();
-    let peers = peers(&mut node, told, ends.heard, raised.subscribe())?;
+    let peers = peers(node, told, ends.heard, raised.subscribe())?;
     let commands = peers.commands();
     node.carrier.handshakes = Some(commands.clone());
     tokio::spawn(peers.run());
@@ -84,14 +114,7 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
     let family = node.config.vrrp.family;
     tokio::spawn(observe::watch_uplink(connect()?, uplink, family, looks.subscribe(), ends.found.clone()));
     tokio::spawn(observe::watch_tunnel(connect()?, tunnel, looks.subscribe(), ends.found));
-    let serving = tokio::spawn(server.serve(ends.asking, ends.followers));
-    memory::give_back();
-    if node.conduct.not_locked.is_none()
-        && let Err(e) = memory::lock()
-    {
-        tracing::warn!("the thread that decides cannot be kept in memory: {e}");
-    }
-    Ok(Started { node, ring, stop: ends.stop, serving })
+    Ok(ends.outside)
 }
 
 /// A node that is ready, and what belongs to it.
@@ -111,25 +134,30 @@ struct Ends {
     asked: mpsc::UnboundedReceiver<Effect>,
     done: mpsc::UnboundedSender<Done>,
     found: mpsc::UnboundedSender<Seen>,
-    asking: mpsc::Sender<Request>,
-    followers: broadcast::Sender<Event>,
-    stop: mpsc::Sender<()>,
     heard: mpsc::Sender<Heard>,
+    outside: OutsideEnds,
 }
 
-/// Loads the kernel half and tells it what to guard; nothing is attached yet.
+/// Those of what others may ask.
+struct OutsideEnds {
+    asking: mpsc::Sender<Request>,
+    asking_reload: mpsc::Sender<Reload>,
+    reloads: mpsc::Receiver<Reload>,
+    reload: mpsc::Sender<Reload>,
+    followers: broadcast::Sender<Event>,
+    stop: mpsc::Sender<()>,
+}
+
+/// Loads the kernel half, with the maps that the daemon before us has left; nothing is attached, nor changed, yet.
 fn assemble(
     config: Config,
     conduct: Conduct,
     looks: broadcast::Sender<Look>,
 ) -> anyhow::Result<(Node, RingBuf<MapData>, Ends)> {
-    let (mut programs, maps, ring) = Programs::load()?;
-    let mut datapath = Kernel::new(maps, PacketSocket::open().context("packet socket")?, config.vrrp.clone());
-    datapath.guard().map_err(anyhow::Error::msg)?;
-    if !config.peers.is_empty() {
-        let proto::Detect { interval, multiplier } = detect(&config, &conduct);
-        datapath.start_probes(Pace { interval, multiplier }, &config.peers)?;
-    }
+    let loaded = Programs::load_pinned(&config.paths.bpffs, &config.uplink.interface);
+    let Loaded { mut programs, maps, ring } =
+        loaded.map_err(|e| anyhow::Error::msg(check::why_not_loaded(e)).context("the kernel half"))?;
+    let datapath = Kernel::new(maps, PacketSocket::open().context("packet socket")?, config.vrrp.clone());
     if let Some(logger) = programs.logger() {
         tokio::spawn(events::forward_logs(logger));
     }
@@ -137,10 +165,14 @@ fn assemble(
     let (done, ended) = mpsc::unbounded_channel();
     let (found, seen) = mpsc::unbounded_channel();
     let (asking, requests) = mpsc::channel(16);
+    let (asking_reload, reloads) = mpsc::channel(1);
+    let (reload, tried) = mpsc::channel(1);
     let (stop, stops) = mpsc::channel(1);
     let (tell, heard) = mpsc::channel(64);
     let recorder = Recorder::new(clock::now(), SystemTime::now());
-    let ends = Ends { asked, done, found, asking, followers: recorder.followers(), stop, heard: tell };
+    let followers = recorder.followers();
+    let outside = OutsideEnds { asking, asking_reload, reloads, reload, followers, stop };
+    let ends = Ends { asked, done, found, heard: tell, outside };
     let carrier = Carrier {
         machine: Machine::new(settings(&config, &conduct)),
         datapath,
@@ -149,7 +181,8 @@ fn assemble(
         told: watch::Sender::default(),
         handshakes: None,
         pending: Pending::default(),
-        finished: false,
+        ended: None,
+        kept_on: None,
         inputs: VecDeque::new(),
     };
     let node = Node {
@@ -164,7 +197,10 @@ fn assemble(
         heard,
         report: Report::default(),
         stops,
+        reloads: tried,
+        reload: None,
         requests,
+        inherited: Inherited::default(),
         uplink: UplinkSeen::default(),
         tunnel: TunnelSeen::default(),
         tunnel_went_down: false,
@@ -216,7 +252,7 @@ fn connect() -> anyhow::Result<rtnetlink::Handle> {
 }
 
 async fn refuse_what_cannot_work(config: &Config) -> anyhow::Result<()> {
-    let report = check::system(config).await;
+    let report = check::surroundings(config).await;
     let problems: Vec<_> = report.problems().map(|p| format!("  {}: {}", p.what, p.detail)).collect();
     if !problems.is_empty() {
         bail!(
@@ -278,19 +314,19 @@ async fn clear_away(worker: &mut Worker) -> anyhow::Result<()> {
 pub async fn detach(config: &Config) -> anyhow::Result<()> {
     let _server = control::Server::bind(&config.paths.socket)?;
     let handle = connect()?;
-    let uplink = link::read(&handle, &config.uplink.interface).await?;
-    let in_use = || format!("a daemon guards {}; stop it first", config.uplink.interface);
-    let _lock = uplink.map(|l| UplinkLock::take(l.index)).transpose().with_context(in_use)?;
+    let _lock = take_uplink(config, &handle).await?;
     clear_away(&mut worker(config, Box::new(|_| ()))?).await?;
     attach::remove_clsact(&config.uplink.interface);
     attach::remove_leftovers(&config.paths.bpffs, &[])?;
+    pins::remove_maps(&config.paths.bpffs)?;
+    // Somebody else's pins may be in it, or it is where a bpffs is mounted.
+    let _ = fs::remove_dir(&config.paths.bpffs);
     Ok(())
 }
 
 /// What the loop is allowed, and what is to be said about that.
 fn conduct() -> Conduct {
     let conduct = realtime::probe();
-    realtime::favour();
     for (why, what) in
         [(&conduct.not_scheduled, "run in real time"), (&conduct.not_locked, "be kept in memory")]
     {
@@ -316,12 +352,74 @@ fn settings(config: &Config, conduct: &Conduct) -> Settings {
     }
 }
 
-/// What the machine must know before it starts.
-async fn look_first(node: &mut Node, handle: &rtnetlink::Handle) -> anyhow::Result<()> {
-    let tunnel = observe::tunnel(handle, &node.config.wireguard).await?;
-    let uplink = observe::uplink(handle, &node.config.uplink.interface, node.config.vrrp.family).await?;
-    node.tunnel_found(tunnel);
-    node.uplink_found(uplink);
+/// Nobody else guards the uplink.
+async fn take_uplink(config: &Config, handle: &rtnetlink::Handle) -> anyhow::Result<Option<UplinkLock>> {
+    let name = &config.uplink.interface;
+    let in_use = || format!("another daemon guards {name}; stop it first");
+    let uplink = link::read(handle, name).await?;
+    uplink.map(|link| UplinkLock::take(link.index)).transpose().with_context(in_use)
+}
+
+/// What the interfaces are like.
+struct FirstLook {
+    tunnel: TunnelSeen,
+    uplink: UplinkSeen,
+}
+
+async fn look(config: &Config, handle: &rtnetlink::Handle) -> anyhow::Result<FirstLook> {
+    Ok(FirstLook {
+        tunnel: observe::tunnel(handle, &config.wireguard).await?,
+        uplink: observe::uplink(handle, &config.uplink.interface, config.vrrp.family).await?,
+    })
+}
+
+/// Attaches the programs: to what serves and goes on to do so, or with the fence closed, before what is left is cleared
+/// away.
+async fn begin(node: &mut Node, handle: &rtnetlink::Handle) -> anyhow::Result<()> {
+    let found = look(&node.config, handle).await?;
+    let predecessor = Predecessor::of(&node.carrier.datapath.maps)?;
+    inherit(node, &predecessor, &found)?;
+    take_note(node, found)?;
+    if node.inherited.until.is_some() {
+        return Ok(());
+    }
+    clear_away(&mut worker(&node.config, Box::new(|_| ()))?).await?;
+    take_note(node, look(&node.config, handle).await?)
+}
+
+/// Goes on with the lease of the daemon before us, or ends it.
+fn inherit(node: &mut Node, predecessor: &Predecessor, found: &FirstLook) -> anyhow::Result<()> {
+    let vrrp = &node.config.vrrp;
+    let (inherited, why_not) = predecessor.inherited(vrrp, &found.uplink, &found.tunnel, clock::now());
+    node.inherited = inherited;
+    let datapath = &mut node.carrier.datapath;
+    if inherited.until.is_some() {
+        tracing::info!(epoch = inherited.epoch, "going on under the lease of the daemon before this one");
+        datapath.go_on(predecessor);
+        node.carrier.pending.found_held();
+        // Until the lease is as short as usual.
+        node.carrier.told.send_modify(|told| told.lease = Some(proto::MAINTENANCE));
+    } else {
+        if let Some(why) = why_not {
+            tracing::info!(
+                epoch = inherited.epoch,
+                "not going on under the lease of the daemon before this one: {why}"
+            );
+        }
+        datapath.guard(inherited.epoch).map_err(anyhow::Error::msg)?;
+    }
+    if !node.config.peers.is_empty() {
+        let proto::Detect { interval, multiplier } = detect(&node.config, &node.conduct);
+        let known = predecessor.discriminator.filter(|_| inherited.until.is_some());
+        datapath.start_probes(Pace { interval, multiplier }, &node.config.peers, known)?;
+    }
+    Ok(())
+}
+
+/// What the machine must know before it starts. The programs are attached on the way.
+fn take_note(node: &mut Node, found: FirstLook) -> anyhow::Result<()> {
+    node.tunnel_found(found.tunnel);
+    node.uplink_found(found.uplink);
     if node.attachment.is_none() {
         bail!("nothing could be attached to {} (see above)", node.config.uplink.interface);
     }

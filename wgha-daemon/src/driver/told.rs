@@ -1,6 +1,6 @@
 //! What the loop tells the main thread.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use wgha_common::{IfIndex, Timestamp};
 
@@ -18,6 +18,8 @@ pub struct Told {
     pub sources: u64,
     /// How often the WireGuard interface has changed.
     pub tunnels: u64,
+    /// How long our lease may last after its last renewal, unless as usual.
+    pub lease: Option<Duration>,
     /// Handshakes are to be started, since this take-over; `None`: no more.
     pub handshakes: Option<Timestamp>,
 }

@@ -103,8 +103,16 @@ impl Recording {
         }
     }
 
+    fn handed_over(&mut self, now: Timestamp) {
+        self.recorder.record(Kind::Effect, "handed_over", "", now);
+        if let Some(notifier) = &self.notifier {
+            notifier.reloading(now);
+        }
+    }
+
     fn role_changed(&mut self, state: State, reason: &Reason, now: Timestamp) {
-        if matches!(state, State::Active | State::Claiming) && self.state != State::Claiming {
+        let takes_over = matches!(state, State::Active | State::Claiming) && *reason != Reason::WentOn;
+        if takes_over && self.state != State::Claiming {
             self.recorder.settled();
             let silent_since = match reason {
                 Reason::ProbesUnanswered { since, .. } => Some(*since),
@@ -119,13 +127,18 @@ impl Recording {
             self.recorder.settled();
             self.failover = None;
         }
-        self.gateway_since = (state == State::Active).then_some(now);
+        self.gateway_since = (state == State::Active && *reason != Reason::WentOn).then_some(now);
         match state {
             State::Fault => warn!(old = self.state.name(), new = state.name(), "{reason}"),
             _ => info!(old = self.state.name(), new = state.name(), "{reason}"),
         }
         self.state = state;
-        self.recorder.record(Kind::Role, state.name(), reason.to_string(), now);
+        // Nothing has changed but the program.
+        let (kind, what) = match reason {
+            Reason::WentOn => (Kind::Effect, "went_on"),
+            _ => (Kind::Role, state.name()),
+        };
+        self.recorder.record(kind, what, reason.to_string(), now);
         if let Some(notifier) = &self.notifier {
             notifier.status(&format!("{state}: {reason}"));
             if state == State::Stopping {
@@ -156,8 +169,11 @@ impl Witness for Recording {
     }
 
     fn action(&mut self, action: &Action, now: Timestamp) {
-        if let Action::Report { role, reason } = action {
-            self.role_changed(*role, reason, now);
+        match action {
+            Action::Report { role, reason } => self.role_changed(*role, reason, now),
+            Action::HandOver => self.handed_over(now),
+            Action::KeepOn { why } => self.recorder.record(Kind::Effect, "reload_refused", why.clone(), now),
+            _ => {}
         }
     }
 }
@@ -182,7 +198,9 @@ fn told(input: &Input) -> Option<(Kind, &'static str, String)> {
     let told = match input {
         Input::TimerFired | Input::LookedAgain { .. } | Input::GatewayAnswered(_) => return None,
         Input::Answered(_) | Input::PeerIntroduced(_) | Input::PeerLeft(_) => return None,
-        Input::Started => (Kind::Input, "started", String::new()),
+        Input::PeerWaits { .. } => return None,
+        Input::Started(_) => (Kind::Input, "started", String::new()),
+        Input::ReloadRequested => (Kind::Input, "reload_requested", String::new()),
         Input::AdvertHeard(heard) => (Kind::Input, "advert_heard", advert(heard)),
         Input::LeaseRevoked { by, .. } => {
             (Kind::Input, "lease_revoked", format!("by an advert {}", advert(by)))

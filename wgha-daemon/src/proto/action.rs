@@ -1,4 +1,4 @@
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use wgha_common::{Centiseconds, Timestamp, abi::Role};
 
@@ -45,8 +45,21 @@ pub enum Action {
         /// Why.
         reason: Reason,
     },
+    /// Tell the peers how long our lease may last after its last renewal, and have each say that it waits so long for our
+    /// answers ([`super::Input::PeerWaits`]).
+    TellLease {
+        /// How long.
+        lease: Duration,
+    },
     /// Everything is undone after a stop; the driver may end.
     Finish,
+    /// End at once and leave everything as it is, to a program that goes on with it. The lease is not renewed before that.
+    HandOver,
+    /// What another program was to take over stays here. For people.
+    KeepOn {
+        /// Why.
+        why: String,
+    },
 
     /// Add every VIP and wait until its local route exists.
     HoldVip,
@@ -69,6 +82,8 @@ pub enum Action {
 pub enum Reason {
     /// The daemon has started and listens.
     Started,
+    /// It goes on under the lease of the daemon before it.
+    WentOn,
     /// No advert for Active_Down_Interval.
     ActiveDown {
         /// Who was heard last, if anybody was.
@@ -110,6 +125,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Started => f.write_str("started"),
+            Self::WentOn => f.write_str("went on where the daemon before it left off"),
             Self::ActiveDown { last: Some(last) } => write!(f, "no advert from {last} in time"),
             Self::ActiveDown { last: None } => f.write_str("no Active Router heard"),
             Self::ProbesUnanswered { active, probes, .. } => {

@@ -27,7 +27,7 @@ pub(super) struct Adverts {
 impl Machine {
     /// Says `priority` from now on; 0 resigns.
     pub(super) fn stamp(&mut self, priority: u8) {
-        self.push(Action::StampAdverts { priority, interval: self.settings.interval });
+        self.push(Action::StampAdverts { priority, interval: self.said_interval() });
     }
 
     /// The first advert of a role, under the lease that was just granted.
@@ -72,7 +72,7 @@ impl Machine {
         self.adverts.last_failed = false;
         self.adverts.last = now;
         self.adverts.unsaid = self.adverts.said;
-        self.adverts.said = now + LeaseKeeper::duration(self.settings.interval);
+        self.adverts.said = now + LeaseKeeper::duration(self.said_interval());
         self.push(Action::SendAdvert);
         self.renew_lease(now);
         if self.timers.at(Timer::Renew).is_some() {
@@ -86,6 +86,11 @@ impl Machine {
         self.push(lease);
     }
 
+    /// A lease that others were told of goes on.
+    pub(super) fn go_on_with_lease(&mut self) {
+        self.adverts.said = self.lease.until();
+    }
+
     /// Between adverts, a serving lease is renewed for those that probe us.
     pub(super) fn begin_renewals(&mut self, now: Timestamp) {
         if let Some(detect) = self.settings.detect {
@@ -93,7 +98,7 @@ impl Machine {
         }
     }
 
-    fn renew_lease(&mut self, now: Timestamp) {
+    pub(super) fn renew_lease(&mut self, now: Timestamp) {
         let renew = self.lease.renew(self.adverts.said, now);
         self.push(renew);
     }

@@ -212,13 +212,26 @@ impl Machine {
                 self.outranked_unheard(routers, now);
             }
             (State::Claiming, _) if self.election.claim.is_unconfirmed() => self.confirm_claim(now),
-            (State::Backup, None) if asked.is_none() => self.looked_after_probe(now),
+            (State::Backup, None) if asked.is_none() => {
+                self.obey_unless_somebody_is(routers, now);
+                self.looked_after_probe(now);
+            }
             (State::Backup | State::Claiming, None) => {
                 asked.into_iter().for_each(|at| self.looked_late(at, now))
             }
             (State::Backup, Some(asked)) => self.decide_as_backup(routers, asked, now),
             (State::Claiming, Some(_)) => self.decide_as_claimer(routers, now),
             _ => {}
+        }
+    }
+
+    /// Whom the kernel half has heard before we have listened. Who waits for longer than usual, or is being executed anew, may
+    /// be silent for longer than we would listen.
+    fn obey_unless_somebody_is(&mut self, routers: &[Heard], now: Timestamp) {
+        if self.election.obeyed.is_none() {
+            let obeyed = self.live(routers, now).filter(|r| self.obeys(r, now));
+            let last = obeyed.max_by_key(|r| self.silent_from(r)).copied();
+            last.into_iter().for_each(|router| self.obey(router));
         }
     }
 

@@ -73,6 +73,17 @@ impl Group {
         self.vip.held
     }
 
+    /// VIP and tunnel were in place before we were.
+    pub(super) fn take_over(&mut self, now: Timestamp) {
+        self.vip.held = true;
+        self.tunnel.is_up_since(now);
+    }
+
+    /// VIP and tunnel are where an Active Router has them, and nothing is under way that would change it.
+    pub(super) const fn serves(&self) -> bool {
+        self.vip.held && self.tunnel.is_up() && self.is_idle()
+    }
+
     /// No effect is under way.
     pub(super) const fn is_idle(&self) -> bool {
         self.vip.pending == 0 && self.tunnel.pending == 0

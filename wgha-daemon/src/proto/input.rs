@@ -6,7 +6,7 @@ use wgha_common::{Centiseconds, Timestamp};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// The daemon is ready: programs attached, interfaces looked at (`UplinkChanged` and `TunnelChanged` have come before).
-    Started,
+    Started(Inherited),
     /// The deadline that `poll_timeout` gave has come.
     TimerFired,
     /// The kernel half rang for an advert: new router, changed, resigned, rival or outranking.
@@ -26,6 +26,13 @@ pub enum Input {
     PeerIntroduced(Introduced),
     /// The peer channel to this peer has ended. What it has told stays true until it is told anew.
     PeerLeft(PeerId),
+    /// A peer has taken note of how long our lease may last after its last renewal, and waits for our answers at least so long.
+    PeerWaits {
+        /// Which peer.
+        peer: PeerId,
+        /// How long.
+        lease: Duration,
+    },
     /// A router on the segment has answered a solicitation from the VIP: it has learnt us.
     GatewayAnswered(Timestamp),
     /// The kernel half has ended the leases up to this epoch (I7), because of `by`.
@@ -57,6 +64,17 @@ pub enum Input {
     MapFailed(String),
     /// SIGTERM, SIGINT, or a stop through the control socket.
     StopRequested,
+    /// Another program is to take this one's place, with all that it serves.
+    ReloadRequested,
+}
+
+/// What the daemon before this one has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Inherited {
+    /// The epoch of its last lease; 0: there was none. Ours are newer.
+    pub epoch: u64,
+    /// That lease serves until then, and all that it is for is in place: the VIP is held and the tunnel up.
+    pub until: Option<Timestamp>,
 }
 
 /// An advert that was valid by RFC 9568 §7.1 and not our own.

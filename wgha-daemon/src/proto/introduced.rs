@@ -15,6 +15,8 @@ pub struct Acquaintance {
     pub present: bool,
     /// It has answered a probe of ours, ever. If not, its silence means nothing and adverts decide.
     pub answered: bool,
+    /// It waits so long for our answers, by its own word since the channel stands.
+    pub waits: Duration,
 }
 
 /// Everybody who has been introduced, by their places in the configuration.
@@ -23,14 +25,29 @@ pub(super) struct Acquaintances(BTreeMap<PeerId, Acquaintance>);
 
 impl Acquaintances {
     fn introduced(&mut self, told: Introduced) {
-        let answered = self.0.get(&told.peer).is_some_and(|known| known.answered);
-        self.0.insert(told.peer, Acquaintance { told, present: true, answered });
+        let known = self.0.get(&told.peer);
+        let answered = known.is_some_and(|known| known.answered);
+        let waits = known.map_or(Duration::ZERO, |known| known.waits);
+        self.0.insert(told.peer, Acquaintance { told, present: true, answered, waits });
     }
 
     fn left(&mut self, peer: PeerId) {
         if let Some(known) = self.0.get_mut(&peer) {
             known.present = false;
+            known.waits = Duration::ZERO;
         }
+    }
+
+    fn waits(&mut self, peer: PeerId, lease: Duration) {
+        if let Some(known) = self.0.get_mut(&peer) {
+            known.waits = lease;
+        }
+    }
+
+    /// Somebody who does not wait so long for our answers. Who is not there does not count: it has to be introduced anew.
+    pub(super) fn impatient(&self, lease: Duration) -> Option<IpAddr> {
+        let impatient = self.0.values().find(|known| known.present && known.waits < lease);
+        impatient.map(|known| known.told.source)
     }
 
     pub(super) fn answered(&mut self, peer: PeerId) {
@@ -74,6 +91,10 @@ impl Machine {
 
     pub(super) fn peer_left(&mut self, peer: PeerId) {
         self.acquaintances.left(peer);
+    }
+
+    pub(super) fn peer_waits(&mut self, peer: PeerId, lease: Duration) {
+        self.acquaintances.waits(peer, lease);
     }
 
     /// How long we leave the role of `active` to those that outrank us: Skew_Time, if there are any.

@@ -51,6 +51,22 @@ impl LeaseKeeper {
         self.write()
     }
 
+    /// The daemon before this one had leases up to `epoch`.
+    pub(super) fn inherit(&mut self, epoch: u64) {
+        self.epoch = epoch;
+    }
+
+    /// The last of them is ours now, and is not over.
+    pub(super) fn take_over(&mut self, until: Timestamp) {
+        self.role = Role::Active;
+        self.until = until;
+    }
+
+    /// How long a serving lease may last after each renewal, from now on, because of the probes.
+    pub(super) fn set_renewal(&mut self, renewal: Option<Duration>) {
+        self.renewal = renewal;
+    }
+
     /// A claim becomes a service of the same election, for no longer than it lasts anyway.
     pub(super) fn serve(&mut self, now: Timestamp) -> Action {
         self.role = Role::Active;

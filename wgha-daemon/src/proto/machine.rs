@@ -6,7 +6,7 @@ use std::{
 use wgha_common::Timestamp;
 
 use super::{
-    Action, Detect, Input, Reason, Settings, State,
+    Action, Detect, Inherited, Input, Reason, Settings, State,
     adverts::Adverts,
     detect::Prober,
     election::Election,
@@ -15,6 +15,7 @@ use super::{
     introduced::Acquaintances,
     lease::LeaseKeeper,
     note::Note,
+    reload::Reload,
     timers::{Timer, Timers},
 };
 
@@ -39,6 +40,7 @@ pub struct Machine {
     pub(super) health: Health,
     pub(super) group: Group,
     pub(super) notes: BTreeMap<Note, String>,
+    pub(super) reload: Reload,
 }
 
 /// What frames the states.
@@ -47,7 +49,7 @@ pub(super) enum Life {
     /// Before [`Input::Started`].
     New,
     Running,
-    /// After [`Action::Finish`].
+    /// After [`Action::Finish`] or [`Action::HandOver`].
     Over,
 }
 
@@ -71,6 +73,7 @@ impl Machine {
             health: Health::default(),
             group: Group::default(),
             notes: BTreeMap::new(),
+            reload: Reload::default(),
         }
     }
 
@@ -81,7 +84,7 @@ impl Machine {
         }
         self.step_down_if_lease_is_over(now);
         match input {
-            Input::Started => self.started(now),
+            Input::Started(inherited) => self.started(inherited, now),
             Input::TimerFired => self.timer_fired(now),
             Input::AdvertHeard(heard) => self.advert_heard(heard, now),
             Input::LookedAgain { routers, revoked_epoch, answers } => {
@@ -91,6 +94,7 @@ impl Machine {
             Input::Answered(answer) => self.answered(answer, now),
             Input::PeerIntroduced(told) => self.peer_introduced(told),
             Input::PeerLeft(peer) => self.peer_left(peer),
+            Input::PeerWaits { peer, lease } => self.peer_waits(peer, lease),
             Input::GatewayAnswered(at) => self.gateway_answered(at),
             Input::UplinkChanged(uplink) => {
                 self.health.uplink = uplink;
@@ -106,8 +110,10 @@ impl Machine {
             Input::TunnelLowered(result) => self.tunnel_lowered(result, now),
             Input::MapFailed(why) => self.map_failed(why, now),
             Input::StopRequested => self.stop_requested(now),
+            Input::ReloadRequested => self.reload_requested(),
         }
         self.aim(now);
+        self.pursue_reload(now);
         self.finish_if_all_is_undone();
     }
 
@@ -201,11 +207,15 @@ impl Machine {
     }
 
     /// RFC 9568 §6.4.1. We are never the owner of an address, so the way leads to Backup.
-    fn started(&mut self, now: Timestamp) {
+    fn started(&mut self, inherited: Inherited, now: Timestamp) {
         if self.life != Life::New || self.state == State::Stopping {
             return;
         }
         self.life = Life::Running;
+        self.lease.inherit(inherited.epoch);
+        if let Some(until) = inherited.until.filter(|until| *until > now && self.fault().is_none()) {
+            return self.go_on(until, now);
+        }
         // A predecessor that was killed may have left its lease, its VIP and its tunnel behind.
         let end = self.lease.end();
         self.push(end);
@@ -233,6 +243,7 @@ impl Machine {
                 Timer::Verdict => self.verdict_due(due, now),
                 Timer::Renew => self.renewal_due(due, now),
                 Timer::Gateway => self.gateway_silent(),
+                Timer::Reload => self.reload_due(now),
             }
         }
     }
@@ -299,9 +310,15 @@ impl Machine {
 
     fn finish_if_all_is_undone(&mut self) {
         if self.state == State::Stopping && self.group.is_idle() {
-            self.life = Life::Over;
+            self.end_life();
             self.push(Action::Finish);
         }
+    }
+
+    /// Nothing is decided any more.
+    pub(super) fn end_life(&mut self) {
+        self.life = Life::Over;
+        self.timers = Timers::default();
     }
 }
 

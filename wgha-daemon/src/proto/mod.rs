@@ -12,6 +12,7 @@
 //! | `claim` | preemption: tell first, then serve |
 //! | `detect`, `prober`, `introduced` | probes to the Active Router, and our rank among those that would follow it |
 //! | `adverts`, `lease` | what we say, and what it allows us to do |
+//! | `reload` | another program takes this one's place, under the same lease |
 //! | `takeover`, `gateway`, `group` | the order of effects, and which of their ends count |
 //! | `health`, `note` | what keeps a node from serving, and what does not |
 //! | `timers` | moments as data |
@@ -45,6 +46,7 @@ mod machine;
 mod note;
 pub mod peers;
 mod prober;
+mod reload;
 mod settings;
 mod state;
 pub mod sync;
@@ -53,8 +55,9 @@ mod timers;
 
 pub use action::{Action, Reason};
 pub use detect::{Detection, WhyAdverts};
-pub use input::{Answered, Heard, Input, Introduced, PeerId, TunnelState, UplinkState};
+pub use input::{Answered, Heard, Inherited, Input, Introduced, PeerId, TunnelState, UplinkState};
 pub use introduced::Acquaintance;
 pub use machine::Machine;
+pub use reload::MAINTENANCE;
 pub use settings::{Detect, Settings};
 pub use state::State;

@@ -25,11 +25,13 @@ pub(super) enum Timer {
     Renew = 9,
     /// The gateway has had its time to answer.
     Gateway = 10,
+    /// Everybody may have heard that we are to be waited for.
+    Reload = 11,
 }
 
 impl Timer {
     /// How many there are.
-    pub(super) const COUNT: usize = 11;
+    pub(super) const COUNT: usize = 12;
 
     const ALL: [Self; Self::COUNT] = [
         Self::ActiveDown,
@@ -43,6 +45,7 @@ impl Timer {
         Self::Verdict,
         Self::Renew,
         Self::Gateway,
+        Self::Reload,
     ];
 }
 

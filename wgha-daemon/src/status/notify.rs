@@ -11,6 +11,8 @@ use std::{
     },
 };
 
+use wgha_common::Timestamp;
+
 /// Tells systemd how it goes (`sd_notify(3)`). Nothing here waits, and nothing depends on it.
 #[derive(Debug)]
 pub struct Notifier {
@@ -49,6 +51,11 @@ impl Notifier {
         self.send(&format!("STATUS={}", one_line(status)));
     }
 
+    /// The daemon is about to make way for another program, which will say that it is ready.
+    pub fn reloading(&self, now: Timestamp) {
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.as_nanos() / 1000));
+    }
+
     /// The daemon is about to end.
     pub fn stopping(&self) {
         self.send("STOPPING=1");
@@ -84,6 +91,8 @@ mod tests {
         assert_eq!(hear(&manager), "READY=1\nSTATUS=backup: started");
         notifier.status("active:\nREADY=0");
         assert_eq!(hear(&manager), "STATUS=active: READY=0");
+        notifier.reloading(Timestamp::from_nanos(7_000_999));
+        assert_eq!(hear(&manager), "RELOADING=1\nMONOTONIC_USEC=7000");
         notifier.stopping();
         assert_eq!(hear(&manager), "STOPPING=1");
         std::fs::remove_file(path).unwrap();

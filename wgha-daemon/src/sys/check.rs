@@ -10,7 +10,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::{
     address::{self, InterfaceAddress, same_prefix},
-    bpf::{Programs, attach},
+    bpf::{BpfError, Programs, attach},
     link, netlink, realtime,
     report::Report,
     wireguard::{self, Facts},
@@ -46,11 +46,23 @@ pub async fn system(config: &Config) -> Report {
     let mut report = Report::default();
     capabilities(&mut report);
     kernel_half(&mut report);
-    interfaces(config, &mut report).await;
-    bpffs(&config.paths.bpffs, &mut report);
-    socket(&config.paths.socket, &mut report);
-    conduct(config, &mut report);
+    others(config, &mut report).await;
     report
+}
+
+/// The same without the kernel half, for a daemon that is about to load it.
+pub async fn surroundings(config: &Config) -> Report {
+    let mut report = Report::default();
+    capabilities(&mut report);
+    others(config, &mut report).await;
+    report
+}
+
+async fn others(config: &Config, report: &mut Report) {
+    interfaces(config, report).await;
+    bpffs(&config.paths.bpffs, report);
+    socket(&config.paths.socket, report);
+    conduct(config, report);
 }
 
 fn capabilities(report: &mut Report) {
@@ -67,7 +79,7 @@ fn capabilities(report: &mut Report) {
     }
 }
 
-/// Has the kernel's verifier take the programs, and lets go of them again.
+/// Has the kernel's verifier take the programs, and lets go of them again. Nothing is pinned: a daemon may be running.
 fn kernel_half(report: &mut Report) {
     let what = "kernel half";
     if report.has_problem() {
@@ -75,14 +87,19 @@ fn kernel_half(report: &mut Report) {
     }
     match Programs::load() {
         Ok(_) => report.ok(what, "the kernel takes the programs"),
-        Err(e) => {
-            let mut why = brief(&format!("{:#}", anyhow::Error::new(e)));
-            if !matches!(caps::has_cap(None, CapSet::Effective, Capability::CAP_PERFMON), Ok(true)) {
-                why += "\nThe verifier of older kernels, 6.1 for one, takes the programs only with CAP_PERFMON as well.";
-            }
-            report.problem(what, why);
-        }
+        Err(e) => report.problem(what, why_not_loaded(e)),
     }
+}
+
+/// Why the kernel does not take the programs, in few words.
+#[must_use]
+pub fn why_not_loaded(error: BpfError) -> String {
+    let mut why = brief(&format!("{:#}", anyhow::Error::new(error)));
+    if !matches!(caps::has_cap(None, CapSet::Effective, Capability::CAP_PERFMON), Ok(true)) {
+        why +=
+            "\nThe verifier of older kernels, 6.1 for one, takes the programs only with CAP_PERFMON as well.";
+    }
+    why
 }
 
 /// The beginning and the end of what the verifier says; between them it tells of every instruction.

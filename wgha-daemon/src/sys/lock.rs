@@ -13,7 +13,10 @@ use wgha_common::IfIndex;
 /// Held as long as this lives: an abstract socket, which goes with the process and is known in its
 /// network namespace only, as the uplink is.
 #[derive(Debug)]
-pub struct UplinkLock(#[expect(dead_code, reason = "closing it unlocks")] UnixDatagram);
+pub struct UplinkLock {
+    link: IfIndex,
+    _socket: UnixDatagram,
+}
 
 impl UplinkLock {
     /// Takes the uplink.
@@ -22,7 +25,13 @@ impl UplinkLock {
     /// EADDRINUSE: another daemon has it.
     pub fn take(link: IfIndex) -> io::Result<Self> {
         let name = SocketAddr::from_abstract_name(format!("wgha-uplink-{link}"))?;
-        UnixDatagram::bind_addr(&name).map(Self)
+        Ok(Self { link, _socket: UnixDatagram::bind_addr(&name)? })
+    }
+
+    /// Whether it is of this uplink.
+    #[must_use]
+    pub fn is_of(&self, link: IfIndex) -> bool {
+        self.link == link
     }
 }
 

@@ -14,6 +14,7 @@ pub mod memory;
 pub mod netlink;
 pub mod packet_socket;
 pub mod probe_socket;
+pub mod program;
 pub mod realtime;
 pub mod report;
 pub mod requests;

@@ -51,10 +51,32 @@ pub fn schedule(thread: Thread) -> io::Result<()> {
 
 /// Gives the calling thread, and those that it starts later, the best of the usual class. As with
 /// [`schedule`], what it means that this is refused is said by [`probe`].
-pub fn favour() {
+///
+/// # Errors
+/// EPERM without CAP_SYS_NICE.
+pub fn favour() -> io::Result<()> {
+    set_nice(-20)
+}
+
+/// Gives the calling thread little more than everybody has: what takes long must not keep WireGuard waiting, and still come
+/// to an end on a busy machine.
+pub fn step_back() {
+    // Nobody is refused less than he has, and whoever could not have it back keeps what he has.
+    if favour().is_ok() {
+        let _ = set_nice(-5);
+    }
+}
+
+/// Gives the calling thread, and the programs that it starts, less than everybody has. There is no way back.
+pub fn stand_last() {
+    let _ = set_nice(10); // nobody is refused less
+}
+
+fn set_nice(nice: libc::c_int) -> io::Result<()> {
     #[expect(unsafe_code, reason = "neither std nor nix sets a thread's nice value")]
     // SAFETY: the call takes integers only; process 0 is the calling thread.
-    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
+    let error = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+    if error == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn why_not_scheduled(e: io::Error) -> String {

@@ -136,6 +136,9 @@ pub fn words_of(action: &Action, zero: Zero) -> Vec<String> {
         Action::Report { role, reason } => {
             vec!["report".into(), role.to_string(), format!("because={reason}")]
         }
+        Action::TellLease { lease } => vec!["tell_lease".into(), format!("{}ms", lease.as_millis())],
+        Action::HandOver => name("hand_over"),
+        Action::KeepOn { why } => vec!["keep_on".into(), format!("because={why}")],
         Action::Finish => name("finish"),
         Action::HoldVip => name("hold_vip"),
         Action::ReleaseVip => name("release_vip"),

@@ -3,8 +3,8 @@
 use std::{net::IpAddr, time::Duration};
 
 use wgha::proto::{
-    Acquaintance, Action, Answered, Detection, Heard, Input, Introduced, Machine, PeerId, Settings,
-    TunnelState, UplinkState, WhyAdverts,
+    Acquaintance, Action, Answered, Detection, Heard, Inherited, Input, Introduced, Machine, PeerId,
+    Settings, TunnelState, UplinkState, WhyAdverts,
 };
 use wgha_common::{Priority, Timestamp};
 
@@ -91,7 +91,11 @@ impl Stage {
 
     fn input(&self, event: &[&str]) -> Result<Input> {
         Ok(match event {
-            ["started"] => Input::Started,
+            ["started", words @ ..] => Input::Started(self.inherited(words)?),
+            ["reload"] => Input::ReloadRequested,
+            ["waits", peer, lease] => {
+                Input::PeerWaits { peer: PeerId(parse(peer)?), lease: line::duration(lease)? }
+            }
             ["timer"] => Input::TimerFired,
             ["stop"] => Input::StopRequested,
             ["advert", words @ ..] => Input::AdvertHeard(self.heard(words)?),
@@ -120,6 +124,15 @@ impl Stage {
 
     fn answer(&self, words: &[&str]) -> Result<Answered> {
         line::answered(words, self.zero, self.now)
+    }
+
+    /// `started`, `started epoch=7`, `started epoch=7 until=2000ms`
+    fn inherited(&self, words: &[&str]) -> Result<Inherited> {
+        let mut pairs = Pairs::of(words)?;
+        let epoch = pairs.take("epoch", parse)?.unwrap_or(0);
+        let until = pairs.take("until", |word| self.zero.moment(word))?;
+        pairs.none_left()?;
+        Ok(Inherited { epoch, until })
     }
 
     /// `looked [revoked=1] nobody`, `looked ::4 priority=90 at=5ms , ::5 priority=0 at=6ms , answered 0 up number=3`
@@ -222,7 +235,7 @@ impl Stage {
 
     fn make_backup(&mut self) {
         self.make_ready();
-        self.silently(Input::Started);
+        self.silently(Input::Started(Inherited::default()));
         self.silently(Input::TunnelLowered(Ok(())));
         self.silently(Input::VipReleased(Ok(())));
     }

@@ -30,6 +30,9 @@ const REACH: u64 = MAX_DELAY + 3 * MAX_LATENCY;
 /// 10 ms between its look and its decision, and for 10 ms between that and the map.
 const ESTABLISHED: u64 = REACH + 20 * MILLI;
 const PATIENCE: u64 = 60 * MILLI;
+/// How long others may wait for a node that had them wait and is gone then: 2 s until it is
+/// gone, three adverts of 2 s, Skew_Time, and what a verdict takes.
+const RELOAD: u64 = 10_200 * MILLI;
 /// What was lost longer ago does not matter to a verdict any more.
 const MEMORY: u64 = 2_000 * MILLI;
 
@@ -56,15 +59,24 @@ pub struct Seen {
     pub admin_down: u64,
     /// Take-overs by probes that were held against the strict rule.
     pub strict: u64,
+    /// Active Routers that have made way for a successor.
+    pub made_way: u64,
+    /// Successors that went on.
+    pub went_on: u64,
+    /// Reloads that were given up.
+    pub kept_on: u64,
     /// Moments at which two served, each within its bound.
     pub both: u64,
 }
 
 impl Seen {
-    fn all(&mut self) -> [&mut u64; 11] {
+    fn all(&mut self) -> [&mut u64; 14] {
         let Self { active, claiming, fault, stopping, lapsed, outranked, resigned, .. } = self;
-        let Self { unanswered, admin_down, strict, both, .. } = self;
-        [active, claiming, fault, stopping, lapsed, outranked, resigned, unanswered, admin_down, strict, both]
+        let Self { unanswered, admin_down, strict, both, made_way, went_on, kept_on, .. } = self;
+        [
+            active, claiming, fault, stopping, lapsed, outranked, resigned, unanswered, admin_down, strict,
+            both, made_way, went_on, kept_on,
+        ]
     }
 
     pub fn add(&mut self, other: &Self) {
@@ -107,6 +119,8 @@ struct Record {
     reach_changed: u64,
     /// When frames from or to it were last lost.
     frames_lost: u64,
+    /// Until when others may have been told to wait for it.
+    waited_for: u64,
     /// Whom it has taken over from because of probes.
     found_dead: Option<Found>,
 }
@@ -119,6 +133,11 @@ impl Audit {
 
     pub fn disturbed(&mut self, node: usize, now: u64) {
         self.records[node].disturbed = now;
+    }
+
+    pub fn hands_over(&mut self, node: usize, serves: bool, now: u64) {
+        self.records[node].waited_for = now + RELOAD;
+        self.seen.made_way += u64::from(serves);
     }
 
     pub fn pauses(&mut self, node: usize, now: u64) {
@@ -192,6 +211,12 @@ impl Audit {
             Action::HoldVip | Action::RaiseTunnel | Action::Announce | Action::StartHandshakes => {
                 granted(Role::Active)
             }
+            Action::StampAdverts { interval, .. }
+                if u64::from(interval.number()) * 10 * MILLI > self.interval =>
+            {
+                self.records[node.me].waited_for = now + RELOAD;
+                true
+            }
             Action::SendProbe { .. } => daemon.machine.state() == State::Backup,
             Action::Report { role, reason } => {
                 self.count(*role, reason);
@@ -212,11 +237,12 @@ impl Audit {
             last.until != 0 && daemon.handled_at.as_nanos() < last.until && role as u32 >= last.role;
         let right =
             if epoch == last.epoch { renewed } else { epoch > last.epoch && epoch > node.kernel.revoked };
+        let said = 3 * node.kernel.stamp.1.duration().as_nanos(); // by its adverts
         let longest = match node.settings.detect {
             Some(detect) if role == Role::Active => {
-                detect.lease().as_nanos().min(u128::from(3 * self.interval))
+                daemon.told_lease.unwrap_or(detect.lease()).as_nanos().min(said)
             }
-            _ => u128::from(3 * self.interval),
+            _ => said,
         };
         right && until.since(daemon.handled_at).as_nanos() <= longest
     }
@@ -228,6 +254,7 @@ impl Audit {
         one(&mut seen.claiming, role == State::Claiming);
         one(&mut seen.fault, role == State::Fault);
         one(&mut seen.stopping, role == State::Stopping);
+        one(&mut seen.went_on, *reason == Reason::WentOn);
         one(&mut seen.lapsed, *reason == Reason::LeaseLapsed);
         one(&mut seen.outranked, matches!(reason, Reason::Outranked { .. }));
         one(&mut seen.resigned, matches!(reason, Reason::ActiveResigned(_)));
@@ -309,6 +336,11 @@ fn check_begin(world: &World, me: usize) -> Result<(), String> {
         let overslept = until > from + 4 * i + PATIENCE && now - until < 3 * i;
         let listened =
             audit.network_changed.max(record.reach_changed).max(record.disturbed).max(since) + i < from;
+        // One that was not there, or could not hear, when it was told to wait does not know.
+        let could_hear = world.nodes[me].hears_since.max(audit.reach_since(me, other));
+        if world.nodes[other].handed_over.is_some_and(|at| could_hear + i > at) {
+            continue;
+        }
         if now - since > ESTABLISHED && (heard_enough || (overslept && listened)) {
             return Err(format!("node {me} begins to serve while node {other} does"));
         }
@@ -330,7 +362,9 @@ fn check_both(world: &mut World) -> Result<(), String> {
             let since = since_a.max(since_b).max(one.disturbed).max(two.disturbed);
             let since = since.max(world.audit.reach_since(a, b));
             let awake = world.nodes[a].is_awake() && world.nodes[b].is_awake();
-            if now - since > if awake { i + REACH } else { 3 * i + REACH } {
+            let lease =
+                [a, b].map(|n| if world.nodes[n].handed_over.is_some() { 6_000 * MILLI } else { 3 * i });
+            if now - since > if awake { i + REACH } else { lease[0].max(lease[1]) + REACH } {
                 return Err(format!("nodes {a} and {b} both serve since {since}"));
             }
         }
@@ -352,7 +386,8 @@ fn check_nobody(world: &World) -> Result<(), String> {
         let last =
             part.map(|n| records[n].last_served.max(records[n].disturbed).max(records[n].reach_changed));
         let since = last.max().unwrap_or_default().max(able).max(world.audit.network_changed);
-        if world.now - since > 9 * world.audit.interval + 150 * MILLI {
+        let since = since.max(records.iter().map(|r| r.waited_for).max().unwrap_or_default());
+        if world.now.saturating_sub(since) > 9 * world.audit.interval + 150 * MILLI {
             return Err(format!("node {me} is able, but nobody serves since {since}"));
         }
     }

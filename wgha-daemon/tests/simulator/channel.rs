@@ -1,6 +1,6 @@
 //! The peer channel between the daemons, and the gateway.
 
-use wgha::proto::{Input, PeerId};
+use wgha::proto::{Input, Introduced, PeerId};
 
 use crate::{
     group::{MICRO, MILLI},
@@ -47,6 +47,28 @@ impl World {
                 daemon.inbox.push_back(Input::PeerIntroduced(told));
             }
             self.wake_soon(me);
+        }
+    }
+
+    /// Whoever it knows is to hear how long its lease may last.
+    pub fn tell_lease(&mut self, me: usize) {
+        let Some(daemon) = &self.nodes[me].daemon else { return };
+        let known: Vec<_> = (0..self.nodes.len()).filter(|n| daemon.introduced[*n].is_some()).collect();
+        for other in known {
+            let incarnations = [me, other].map(|n| self.nodes[n].incarnation);
+            let at = self.now + self.random.between(100 * MICRO, 20 * MILLI);
+            self.at(at, Event::Meet { nodes: [me, other], incarnations });
+        }
+    }
+
+    /// A daemon goes by what another has told of its lease, and says so.
+    pub fn say_that_we_wait(&mut self, me: usize, told: &Introduced) {
+        let to = usize::from(told.peer.0);
+        if self.carries(me, to) && self.carries(to, me) {
+            let input = Box::new(Input::PeerWaits { peer: PeerId(me as u8), lease: told.lease });
+            let incarnation = self.nodes[to].incarnation;
+            let at = self.now + self.random.between(100 * MICRO, 20 * MILLI);
+            self.at(at, Event::Told { node: to, incarnation, input });
         }
     }
 

@@ -112,9 +112,11 @@ impl Kernel {
         }
     }
 
-    /// A daemon begins: it forgets its predecessor's probes and draws a discriminator.
+    /// A daemon begins: it forgets its predecessor's probes and has a ring of its own.
     pub fn begin(&mut self, discriminator: u32) {
         self.discriminator = discriminator;
+        self.ring.clear();
+        self.rival_rang = None;
         self.probes.iter_mut().for_each(VecDeque::clear);
         self.answers.fill(None);
     }

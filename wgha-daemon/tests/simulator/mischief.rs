@@ -20,6 +20,11 @@ impl World {
             }
             Trouble::Kill => self.daemon_ends(me),
             Trouble::Stop => self.hand(me, Input::StopRequested),
+            Trouble::Reload | Trouble::ReloadDies => {
+                let most = if trouble == Trouble::Reload { 2_000 * MILLI } else { 7_000 * MILLI };
+                self.nodes[me].successor_takes = self.random.between(20 * MILLI, most);
+                self.hand(me, Input::ReloadRequested);
+            }
             Trouble::Freeze => self.freeze(me, lasts),
             Trouble::FreezeInBatch => {
                 let actions = self.random.between(0, 8) as u32;
@@ -84,6 +89,7 @@ impl World {
                     daemon.freeze_in = None;
                 }
             }
+            Trouble::Reload | Trouble::ReloadDies => {}
             Trouble::Stop | Trouble::Freeze | Trouble::TunnelUp | Trouble::VipRemoved => {}
         }
         self.reach_changes(&incident);
@@ -122,7 +128,7 @@ impl World {
     fn power_on(&mut self, me: usize) {
         if !self.nodes[me].powered {
             let count = self.nodes.len();
-            self.nodes[me].power_on(count);
+            self.nodes[me].power_on(count, self.now);
             self.wake_soon(me);
             self.seek_peers(me);
         }

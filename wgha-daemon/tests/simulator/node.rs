@@ -1,9 +1,14 @@
 //! One node: its kernel half, its daemon with a driver that does what the real one does, its clock.
 
-use std::{collections::VecDeque, net::IpAddr};
+use std::{collections::VecDeque, net::IpAddr, time::Duration};
 
-use wgha::proto::{Action, Input, Introduced, Machine, PeerId, Settings, State, UplinkState};
-use wgha_common::{Timestamp, abi::Lease};
+use wgha::proto::{
+    Action, Inherited, Input, Introduced, MAINTENANCE, Machine, PeerId, Settings, State, UplinkState,
+};
+use wgha_common::{
+    Timestamp,
+    abi::{Lease, Role},
+};
 
 use crate::{
     group::{Group, Worker},
@@ -34,6 +39,12 @@ pub struct Node {
     /// When somebody has set its tunnel up or down last.
     pub touched: u64,
     pub maps_fail: u32,
+    /// Since when a successor of its daemon is awaited.
+    pub handed_over: Option<u64>,
+    /// The successor takes so long, and so its lease may lapse.
+    pub successor_takes: u64,
+    /// Since when its kernel half hears.
+    pub hears_since: u64,
 }
 
 /// A process.
@@ -57,6 +68,8 @@ pub struct Daemon {
     pub last_told: u64,
     /// With which discriminator each peer has introduced itself.
     pub introduced: Vec<Option<u32>>,
+    /// How long its lease may last, if it has told so since it runs.
+    pub told_lease: Option<Duration>,
 }
 
 impl Node {
@@ -78,6 +91,9 @@ impl Node {
             adverts_fail: false,
             touched: 0,
             maps_fail: 0,
+            handed_over: None,
+            successor_takes: 0,
+            hears_since: 0,
         }
     }
 
@@ -131,15 +147,23 @@ impl Node {
             peer: PeerId(self.me as u8),
             source: address(self.me),
             priority: self.settings.priority.number(),
-            lease: detect.lease(),
+            lease: self.daemon.as_ref().and_then(|d| d.told_lease).unwrap_or(detect.lease()),
             required_min_rx: detect.interval,
         })
     }
 
-    /// A new process, which finds the maps, the VIP and the link as they are.
-    pub fn start_daemon(&mut self) {
+    /// A new process, which finds the maps, the VIP and the link as they are, and goes on with them or closes the fence.
+    pub fn start_daemon(&mut self, now: u64) {
         self.incarnation += 1;
-        let inbox = VecDeque::from([self.uplink(), self.group.tunnel(), Input::Started]);
+        self.handed_over = None;
+        let inherited = self.inherited(now);
+        if inherited.until.is_none() {
+            self.kernel.lease = Lease::new(Role::Backup, inherited.epoch, Timestamp::ZERO);
+            self.kernel.stamp.0 = 0;
+        }
+        let goes_on = inherited.until.is_some();
+        let mut inbox = VecDeque::from([self.uplink(), self.group.tunnel(), Input::Started(inherited)]);
+        inbox.push_back(self.kernel.look(true));
         self.daemon = Some(Daemon {
             machine: Machine::new(self.settings),
             worker: Worker::default(),
@@ -150,19 +174,28 @@ impl Node {
             wakes_at: None,
             effect_waits: false,
             handled_at: Timestamp::ZERO,
-            lease: Lease::default(),
+            lease: self.kernel.lease,
             last_told: 0,
             introduced: vec![None; self.kernel.routers.len()],
+            told_lease: goes_on.then_some(MAINTENANCE),
         });
-        self.kernel.begin(self.incarnation);
+        self.kernel.begin(if goes_on { self.kernel.discriminator } else { self.incarnation });
     }
 
-    pub fn power_on(&mut self, nodes: usize) {
+    fn inherited(&self, now: u64) -> Inherited {
+        let Lease { epoch, until, .. } = self.kernel.lease;
+        let intact = self.carrier && self.group.vip && self.group.present && self.group.up;
+        let goes_on = intact && self.kernel.serves(self.clock(now));
+        Inherited { epoch, until: goes_on.then_some(Timestamp::from_nanos(until)) }
+    }
+
+    pub fn power_on(&mut self, nodes: usize, now: u64) {
         self.powered = true;
+        self.hears_since = now;
         self.kernel = Kernel::new(self.me, nodes, self.settings.interval);
         self.group = Group::FRESH;
         self.held_frames.clear();
-        self.start_daemon();
+        self.start_daemon(now);
     }
 }
 

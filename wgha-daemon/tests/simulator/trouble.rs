@@ -20,6 +20,10 @@ pub enum Trouble {
     Kill,
     /// SIGTERM.
     Stop,
+    /// `wgha reload`.
+    Reload,
+    /// The same, and the successor may take longer than it is waited for.
+    ReloadDies,
     /// SIGSTOP: the daemon stands still, the kernel half goes on.
     Freeze,
     /// SIGSTOP between two actions of the next batch.
@@ -78,6 +82,8 @@ impl Trouble {
         Self::VipRemoved,
         Self::RingFull,
     ];
+    /// Those after which others wait for longer than usual.
+    const RELOADS: [Self; 2] = [Self::Reload, Self::ReloadDies];
     /// Those that may keep a node away for the hold-off of 10 s.
     const SLOW: [Self; 4] = [Self::EffectFails, Self::MapFails, Self::AdvertsFail, Self::TunnelGone];
 }
@@ -107,6 +113,9 @@ pub struct Schedule {
 /// A tunnel that somebody has set up on a node that does not serve is lowered by then.
 pub const STRAY: u64 = 5_100 * MILLI;
 
+/// 2 s until it is begun, 7 s for the successor, and 8 s in which those wait that have been told to.
+const LONGEST_RELOAD: u64 = 17_000 * MILLI;
+
 impl Schedule {
     pub fn draw(random: &mut Random) -> Self {
         let interval = Centiseconds::new(random.pick(&[1, 2, 5, 10, 10, 10, 20, 100])).unwrap();
@@ -119,11 +128,13 @@ impl Schedule {
         let last = incidents.iter().map(|i| i.at + i.lasts).max().unwrap_or_default();
         let hold_off =
             if incidents.iter().any(|i| Trouble::SLOW.contains(&i.trouble)) { 10_100 * MILLI } else { 0 };
+        let reloads =
+            if incidents.iter().any(|i| Trouble::RELOADS.contains(&i.trouble)) { LONGEST_RELOAD } else { 0 };
         // At short intervals it would be too many adverts for nothing; the audit knows.
         let touched = incidents.iter().any(|i| matches!(i.trouble, Trouble::TunnelUp | Trouble::TunnelDown));
         let stray = if unit >= 50 * MILLI && touched { STRAY } else { 0 };
         let delay = nodes.iter().map(|n| n.preempt_delay.as_nanos() as u64).max().unwrap_or_default();
-        let end = last.max(8 * unit) + hold_off.max(stray) + delay + 20 * unit + 500 * MILLI;
+        let end = last.max(8 * unit) + hold_off.max(stray) + reloads + delay + 20 * unit + 500 * MILLI;
         add_probes(random, &mut nodes, end);
         Self { nodes, interval, starts, stranger, incidents, end }
     }
@@ -169,9 +180,12 @@ fn add_probes(random: &mut Random, nodes: &mut [Settings], end: u64) {
 fn incidents(random: &mut Random, nodes: usize, unit: u64) -> Vec<Incident> {
     let slow = unit >= 50 * MILLI && random.one_in(8);
     let count = random.pick(&[1, 1, 2, 2, 3, 4, 6]);
+    let reloads = unit >= 50 * MILLI && random.one_in(4);
     let incident = |random: &mut Random| Incident {
         trouble: if slow && random.one_in(2) {
             random.pick(&Trouble::SLOW)
+        } else if reloads && random.one_in(2) {
+            random.pick(&[Trouble::Reload, Trouble::Reload, Trouble::ReloadDies])
         } else {
             random.pick(&Trouble::QUICK)
         },

@@ -220,7 +220,7 @@ impl World {
         if self.nodes[node].powered && self.nodes[node].daemon.is_none() {
             self.tell(node, "starts");
             self.audit.disturbed(node, self.now);
-            self.nodes[node].start_daemon();
+            self.nodes[node].start_daemon(self.now);
             self.wake_soon(node);
             self.seek_peers(node);
         }
@@ -290,7 +290,9 @@ impl World {
             if self.trace {
                 eprintln!("{:>14.6} node {me}: {input:?}", self.now as f64 / 1e6);
             }
+            let told = if let Input::PeerIntroduced(told) = &input { Some(*told) } else { None };
             daemon.handle(input, clock);
+            told.into_iter().for_each(|told| self.say_that_we_wait(me, &told));
         }
         self.wake_when_due(me);
         Ok(())
@@ -355,7 +357,13 @@ impl World {
                 self.solicit_gateway(me);
             }
             Action::SendProbe { peer, number } => self.probe(me, usize::from(peer.0), number),
+            Action::TellLease { lease } => {
+                daemon.told_lease = Some(lease);
+                self.tell_lease(me);
+            }
             Action::Report { .. } | Action::StartHandshakes | Action::StopHandshakes => {}
+            Action::KeepOn { .. } => self.audit.seen.kept_on += 1,
+            Action::HandOver => self.hand_over(me),
             Action::Finish => self.finished(me),
             effect => {
                 if daemon.worker.ask(effect) {
@@ -369,6 +377,16 @@ impl World {
         self.daemon_ends(me);
         let at = self.now + self.random.between(MILLI, 500 * MILLI);
         self.at(at, Event::Start { node: me });
+    }
+
+    fn hand_over(&mut self, me: usize) {
+        let node = &mut self.nodes[me];
+        node.handed_over = Some(self.now);
+        let takes = node.successor_takes;
+        self.audit.disturbed(me, self.now);
+        self.audit.hands_over(me, self.nodes[me].serves(self.now), self.now);
+        self.daemon_ends(me);
+        self.at(self.now + takes, Event::Start { node: me });
     }
 
     fn send(&mut self, me: usize) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use wgha_common::{Priority, abi::Role};
 
 use super::*;
-use crate::proto::{Settings, TunnelState, UplinkState};
+use crate::proto::{Inherited, Settings, TunnelState, UplinkState};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Call {
@@ -100,14 +100,15 @@ impl Bench {
             told: watch::Sender::default(),
             handshakes: None,
             pending: Pending::default(),
-            finished: false,
+            ended: None,
+            kept_on: None,
             inputs: VecDeque::new(),
         };
         let mut bench = Self { carrier, asked };
         let source = Some("fe80::3".parse().unwrap());
         bench.take(Input::UplinkChanged(UplinkState { present: true, running: true, source }));
         bench.take(Input::TunnelChanged(TunnelState { present: true, up: false, listen_port: Some(51800) }));
-        bench.take(Input::Started);
+        bench.take(Input::Started(Inherited::default()));
         bench.end_effects();
         bench.carrier.datapath.calls.clear();
         bench
@@ -190,9 +191,9 @@ fn stopping_ends_the_lease_before_anything_else_and_finishes_when_all_is_undone(
     bench.calls();
     bench.take(Input::StopRequested);
     assert_eq!(bench.calls(), [Call::Lease(BACKUP), Call::Stamp(0), Call::Advert]);
-    assert!(!bench.carrier.finished);
+    assert_eq!(bench.carrier.ended, None);
     assert_eq!(bench.end_effects(), [Effect::LowerTunnel, Effect::ReleaseVip]);
-    assert!(bench.carrier.finished);
+    assert_eq!(bench.carrier.ended, Some(End::Undone));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use wgha_common::{Timestamp, abi::Direction, wire::wireguard::MessageType};
 
 pub use report::{Peer as PeerReport, Report};
@@ -58,6 +58,15 @@ pub enum Heard {
         who: Introduced,
         /// What its reflector answers to.
         discriminator: u32,
+        /// Is told once the loop goes by it.
+        taken: oneshot::Sender<()>,
+    },
+    /// A peer waits so long for our answers.
+    Waits {
+        /// Which peer.
+        peer: PeerId,
+        /// How long.
+        lease: Duration,
     },
     /// The channel to a peer has ended.
     Left(PeerId),
@@ -237,7 +246,7 @@ impl Peers {
         if again && told.is_serving() {
             self.served(true);
         }
-        if again || told.source != before.source {
+        if again || told.source != before.source || told.lease != before.lease {
             self.introduce();
         }
     }
@@ -304,6 +313,7 @@ impl Peers {
         let Some(source) = self.before.source else { return };
         let Ourselves { priority, discriminator, lease, required_min_rx, vrrp } = self.ourselves;
         let serving = self.before.is_serving();
+        let lease = self.before.lease.unwrap_or(lease);
         let introduction = Introduction { source, priority, serving, discriminator, lease, required_min_rx };
         let wireguard = self.device.fingerprint.unwrap_or_default();
         self.channel.introduce(introduction, Fingerprints { vrrp, wireguard });
@@ -386,6 +396,7 @@ impl Peers {
             What::Refused(why) => {
                 tracing::error!(peer = %self.report.address(peer), "peer channel refused: {why}")
             }
+            What::Waits(lease) => return self.tell(Heard::Waits { peer, lease }).await,
             What::Connected => tracing::info!(peer = %self.report.address(peer), "peer channel open"),
             What::Clock { .. } => {}
         }
@@ -395,7 +406,14 @@ impl Peers {
     async fn introduced(&mut self, peer: PeerId, introduction: Introduction) {
         let Introduction { source, priority, discriminator, lease, required_min_rx, .. } = introduction;
         let who = Introduced { peer, source, priority, lease, required_min_rx };
-        self.tell(Heard::Introduced { who, discriminator }).await;
+        let (taken, is_taken) = oneshot::channel();
+        self.tell(Heard::Introduced { who, discriminator, taken }).await;
+        let answer = self.channel.answer();
+        tokio::spawn(async move {
+            if is_taken.await.is_ok() {
+                answer.wait_for(peer, lease);
+            }
+        });
     }
 
     async fn tell_report(&mut self) {

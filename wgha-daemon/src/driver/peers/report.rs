@@ -124,7 +124,7 @@ impl Report {
                 peer.fingerprints = Some(*fingerprints);
             }
             What::Clock { offset_ns, uncertainty_ns } => peer.clock = Some((*offset_ns, *uncertainty_ns)),
-            What::Records(_) => {}
+            What::Records(_) | What::Waits(_) => {}
         }
     }
 }

@@ -73,7 +73,7 @@ fn stations() -> Vec<(&'static str, Machine, Timestamp)> {
     let rival = heard(4, 90, BOOT + Duration::from_millis(300));
     let ready = vec![(0, Input::UplinkChanged(uplink())), (0, Input::TunnelChanged(tunnel(false)))];
     let then = |before: &[(u64, Input)], more: &[(u64, Input)]| [before, more].concat();
-    let starting = then(&ready, &[(0, Input::Started)]);
+    let starting = then(&ready, &[(0, Input::Started(Inherited::default()))]);
     let backup = then(&starting, &[(1, Input::TunnelLowered(Ok(()))), (1, Input::VipReleased(Ok(())))]);
     let looking = then(&backup, &[(down, Input::TimerFired)]);
     let resigned = then(&backup, &[(9, Input::AdvertHeard(heard(4, 0, BOOT)))]);
@@ -89,6 +89,7 @@ fn stations() -> Vec<(&'static str, Machine, Timestamp)> {
     let set_down = then(&active, &[(down + 4, Input::TunnelChanged(tunnel(false)))]);
     let failed = then(&taking, &[(down + 1, Input::VipHeld(Err("no".into())))]);
     let stopping = then(&active, &[(down + 5, Input::StopRequested)]);
+    let reloading = then(&active, &[(down + 4, Input::ReloadRequested)]);
     let over =
         then(&stopping, &[(down + 6, Input::TunnelLowered(Ok(()))), (down + 6, Input::VipReleased(Ok(())))]);
     let new = Machine::new(settings);
@@ -112,6 +113,7 @@ fn stations() -> Vec<(&'static str, Machine, Timestamp)> {
         ("set down", set_down),
         ("failed", failed),
         ("stopping", stopping),
+        ("reloading", reloading),
         ("over", over),
     ];
     stations.extend(without.into_iter().map(|(name, inputs)| {
@@ -143,6 +145,11 @@ fn stations_with_probes(
     let ranked = then(&trusting, &[(10_100, introduced(1, 150)), (10_200, Input::Answered(down))]);
     let taking = then(&told, &[(10_200, looked_and_answered(&[active], down))]);
     let serving = then(&taking, &[(10_300, Input::VipHeld(Ok(())))]);
+    let raised = then(
+        &serving,
+        &[(10_400, Input::TunnelRaised(Ok(()))), (10_500, Input::TunnelChanged(tunnel(true)))],
+    );
+    let reloading = then(&raised, &[(10_600, Input::ReloadRequested)]);
     let stations = [
         ("met", met),
         ("probing", probing),
@@ -153,6 +160,7 @@ fn stations_with_probes(
         ("ranked", ranked),
         ("taking over by probes", taking),
         ("serving with peers", serving),
+        ("reloading with peers", reloading),
     ];
     let station = |(name, inputs): (&'static str, Vec<(u64, Input)>)| {
         let (machine, now) = play(&new, &inputs);
@@ -163,7 +171,11 @@ fn stations_with_probes(
 
 /// Every kind of input, with what it may carry.
 fn inputs(at: Timestamp) -> Vec<Input> {
-    let mut inputs = vec![Input::Started, Input::TimerFired, Input::StopRequested, looked(&[])];
+    let mut inputs = vec![Input::TimerFired, Input::StopRequested, Input::ReloadRequested, looked(&[])];
+    let inherited = |until| Inherited { epoch: 7, until };
+    let tomorrow = Some(at + Duration::from_secs(86_400));
+    inputs.extend([Inherited::default(), inherited(Some(at)), inherited(tomorrow)].map(Input::Started));
+    inputs.extend([Duration::ZERO, Duration::MAX].map(|lease| Input::PeerWaits { peer: PeerId(0), lease }));
     for at in [Timestamp::ZERO, at, Timestamp::from_nanos(u64::MAX)] {
         for (from, priority) in [(4, 0), (4, 90), (2, 100), (4, 100), (4, 255)] {
             let heard = heard(from, priority, at);
@@ -260,6 +272,8 @@ fn the_stations_are_what_they_are_called() {
         ("ranked", State::Backup),
         ("taking over by probes", State::Active),
         ("serving with peers", State::Active),
+        ("reloading", State::Active),
+        ("reloading with peers", State::Active),
     ] {
         assert!(states.contains(&(name, want)), "{name} in {states:?}");
     }

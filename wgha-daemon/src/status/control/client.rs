@@ -9,10 +9,12 @@ use serde::de::DeserializeOwned;
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 
-use super::{super::Event, super::Snapshot, EVENTS, FOLLOW, Refusal, STATUS};
+use super::{super::Event, super::Snapshot, EVENTS, FOLLOW, RELOAD, Refusal, Reloading, STATUS};
 
 /// How long the daemon may be silent while it owes an answer. Longer than it gives itself.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// How long it may take to make way for a successor. Longer than it gives itself.
+const RELOADING: Duration = Duration::from_secs(30);
 /// Bytes of an answer's line.
 const LINE_MAX: u64 = 1024 * 1024;
 
@@ -130,6 +132,23 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// Asks the daemon to make way for a successor. It has done so when this returns without an error, or is about to.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`]: it goes on, and why; and the others.
+    pub fn reload(&mut self) -> Result<(), ClientError> {
+        self.reader.get_ref().set_read_timeout(Some(RELOADING)).map_err(|source| self.silent(source))?;
+        self.request(RELOAD)?;
+        match self.answer::<Reloading>() {
+            // Its last words may be lost.
+            Ok(_) | Err(ClientError::Ended(_)) => Ok(()),
+            Err(ClientError::Silent { source, .. }) if source.kind() == io::ErrorKind::ConnectionReset => {
+                Ok(())
+            }
+            Err(e) => Err(e),
+        }
     }
 
     fn request(&mut self, request: &str) -> Result<(), ClientError> {

@@ -1,12 +1,13 @@
 //! The control socket.
 //!
-//! A client sends one request a line: `status`, `events` or `events follow`. Answers are JSON, one object a line:
+//! A client sends one request a line: `status`, `events`, `events follow` or `reload`. Answers are JSON, one object a line:
 //!
 //! | request | answer |
 //! |---|---|
 //! | `status` | one [`Snapshot`] |
 //! | `events` | every remembered [`Event`], then an empty line |
 //! | `events follow` | the same, then every further [`Event`] as it comes |
+//! | `reload` | `{"reloading": true}` once the daemon makes way for its successor, and the connection ends |
 //! | anything else | `{"error": "…"}`, and the connection ends |
 //!
 //! The daemon must not suffer from whoever is on the other side: connections are few, lines are short, and who
@@ -36,6 +37,15 @@ pub enum Request {
     Events(oneshot::Sender<Vec<Event>>),
 }
 
+/// Whoever asks for a reload hears that the daemon makes way, or why it does not.
+pub type ReloadReply = oneshot::Sender<Result<(), String>>;
+
+/// That it makes way.
+#[derive(Debug, Serialize, Deserialize)]
+struct Reloading {
+    reloading: bool,
+}
+
 /// What is answered instead, when it cannot be.
 #[derive(Debug, Serialize, Deserialize)]
 struct Refusal {
@@ -45,3 +55,4 @@ struct Refusal {
 const STATUS: &str = "status";
 const EVENTS: &str = "events";
 const FOLLOW: &str = "events follow";
+const RELOAD: &str = "reload";

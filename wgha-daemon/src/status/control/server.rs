@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     super::Event,
-    EVENTS, FOLLOW, Refusal, Request, STATUS,
+    EVENTS, FOLLOW, RELOAD, Refusal, ReloadReply, Reloading, Request, STATUS,
     place::{BindError, Place},
 };
 
@@ -33,11 +33,17 @@ pub(super) struct Patience {
     pub write: Duration,
     /// For the driver to answer.
     pub driver: Duration,
+    /// For a successor to be tried out, and for the others to say that they wait.
+    pub reload: Duration,
 }
 
 impl Patience {
-    const USUAL: Self =
-        Self { idle: Duration::from_secs(10), write: Duration::from_secs(2), driver: Duration::from_secs(2) };
+    const USUAL: Self = Self {
+        idle: Duration::from_secs(10),
+        write: Duration::from_secs(2),
+        driver: Duration::from_secs(2),
+        reload: Duration::from_secs(25),
+    };
 }
 
 /// The daemon's side of the control socket. Its file goes when it is dropped.
@@ -67,10 +73,16 @@ impl Server {
         Self { patience, ..self }
     }
 
-    /// Answers clients until it is dropped: `Status` and `Events` by asking the driver, what follows from `events`.
-    pub async fn serve(self, driver: mpsc::Sender<Request>, events: broadcast::Sender<Event>) {
+    /// Answers clients until it is dropped: `Status` and `Events` by asking the driver, what follows from `events`; and hands
+    /// on to `reloads` who wants a reload.
+    pub async fn serve(
+        self,
+        driver: mpsc::Sender<Request>,
+        reloads: mpsc::Sender<ReloadReply>,
+        events: broadcast::Sender<Event>,
+    ) {
         let followers = Arc::new(Semaphore::new(FOLLOWERS));
-        let desk = Desk { driver, events, followers, patience: self.patience };
+        let desk = Desk { driver, reloads, events, followers, patience: self.patience };
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -95,6 +107,7 @@ struct Over;
 #[derive(Clone)]
 struct Desk {
     driver: mpsc::Sender<Request>,
+    reloads: mpsc::Sender<ReloadReply>,
     events: broadcast::Sender<Event>,
     followers: Arc<Semaphore>,
     patience: Patience,
@@ -118,7 +131,23 @@ impl Desk {
                 Err(why) => client.refuse(why).await,
             },
             FOLLOW => self.follow(client).await,
-            _ => client.refuse("unknown request; known are: status, events, events follow").await,
+            RELOAD => match self.reload().await {
+                Ok(()) => client.write(&lines([Reloading { reloading: true }])).await,
+                Err(why) => client.refuse(&why).await,
+            },
+            _ => client.refuse("unknown request; known are: status, events, events follow, reload").await,
+        }
+    }
+
+    async fn reload(&self) -> Result<(), String> {
+        let (reply, answer) = oneshot::channel();
+        if self.reloads.try_send(reply).is_err() {
+            return Err("a reload is under way already".to_owned());
+        }
+        match timeout(self.patience.reload, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err("the daemon is about to end".to_owned()),
+            Err(_) => Err("nothing is heard of the reload; it may still come".to_owned()),
         }
     }
 

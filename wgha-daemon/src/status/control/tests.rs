@@ -22,7 +22,7 @@ use crate::status::{Kind, Recorder, example};
 
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(50);
-const PATIENT: Patience = Patience { idle: LONG, write: LONG, driver: LONG };
+const PATIENT: Patience = Patience { idle: LONG, write: LONG, driver: LONG, reload: LONG };
 
 /// A folder that goes when it is dropped.
 struct Folder(PathBuf);
@@ -54,6 +54,8 @@ enum Driver {
     /// And something happens just before it does.
     RecordsThenAnswers,
     Hangs,
+    /// As soon as it is to make way for a successor.
+    Ends,
 }
 
 /// A server with a driver that answers from a recorder, on a thread of its own.
@@ -82,9 +84,11 @@ impl Daemon {
                 let server = Server::bind(&path).unwrap().with_patience(patience);
                 ready.send(()).unwrap();
                 let (driver, requests) = mpsc::channel(4);
+                let (reloads, reloading) = mpsc::channel(1);
                 tokio::select! {
-                    () = server.serve(driver, events) => {}
+                    () = server.serve(driver, reloads, events) => {}
                     () = answer(requests, remembered, behaviour) => {}
+                    () = reload(reloading, behaviour) => {}
                     _ = stopped => {}
                 }
             });
@@ -145,6 +149,19 @@ async fn answer(mut requests: mpsc::Receiver<Request>, recorder: Arc<Mutex<Recor
                 }
                 drop(reply.send(recorder.events()));
             }
+        }
+    }
+}
+
+/// Makes way for a successor, or says why not, or ends on the way.
+async fn reload(mut asked: mpsc::Receiver<ReloadReply>, behaviour: Driver) {
+    let mut replies = Vec::new();
+    while let Some(reply) = asked.recv().await {
+        match behaviour {
+            Driver::Answers => drop(reply.send(Ok(()))),
+            Driver::RecordsThenAnswers => drop(reply.send(Err("vrrp.id = 0".to_owned()))),
+            Driver::Hangs => replies.push(reply),
+            Driver::Ends => return,
         }
     }
 }
@@ -308,6 +325,24 @@ fn followers_leave_room_for_others() {
         follow(&daemon).1.starts_with(b"{\"seq\"")
     });
     assert!(taken, "followers who left without an event are not forgotten");
+}
+
+#[test]
+fn a_reload_is_under_way_or_it_is_told_why_not() {
+    Daemon::start(PATIENT).client().reload().unwrap();
+    let refusing = Daemon::start_with(PATIENT, Driver::RecordsThenAnswers);
+    let error = refusing.client().reload().unwrap_err();
+    assert!(matches!(&error, ClientError::Refused { why, .. } if why == "vrrp.id = 0"), "{error}");
+    refusing.still_answers();
+    // The daemon that makes way may end before it has said so.
+    Daemon::start_with(PATIENT, Driver::Ends).client().reload().unwrap();
+}
+
+#[test]
+fn a_reload_of_which_nothing_is_heard_is_told() {
+    let daemon = Daemon::start_with(Patience { reload: SHORT, ..PATIENT }, Driver::Hangs);
+    let error = daemon.client().reload().unwrap_err().to_string();
+    assert!(error.ends_with("nothing is heard of the reload; it may still come"), "{error}");
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::{
     fs, io,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -18,14 +17,14 @@ use wgha_common::IfIndex;
 use super::{
     detach::detach,
     load::{BpfError, EGRESS, INGRESS, Programs},
+    pins::namespace,
 };
 use crate::config::Attach;
 
-/// What the names of our pins begin with: they name the network namespace too, as several may share one
+/// What the names of our links' pins begin with: they name the network namespace too, as several may share one
 /// bpffs, and an interface's index is unique in its own only.
 fn pin_prefix() -> String {
-    let namespace = fs::metadata("/proc/self/ns/net").map_or(0, |ns| ns.ino());
-    format!("link_{namespace}_")
+    format!("link_{}_", namespace())
 }
 
 /// linux/magic.h
@@ -367,7 +366,10 @@ fn pin(link: FdLink, place: Place<'_>, hook: &str) -> Result<Hold, BpfError> {
 }
 
 /// Makes the folder for pins.
-fn prepare(bpffs: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// When it cannot be made, or is not on a bpffs.
+pub(super) fn prepare(bpffs: &Path) -> io::Result<()> {
     fs::create_dir_all(bpffs)?;
     on_bpffs(bpffs)
 }

@@ -15,8 +15,8 @@ use aya::{
 use wgha_common::{
     Address,
     abi::{
-        AdvertSeen, AdvertStamp, Answer, Counter, Direction, Lease, Outstanding, Revoked, Rung, Sbfd,
-        Traffic, UplinkConfig, traffic_index,
+        AdvertSeen, AdvertStamp, Answer, Counter, Direction, Lease, MAX_PEERS, OUTSTANDING, Outstanding,
+        Revoked, Rung, Sbfd, Traffic, UplinkConfig, traffic_index,
     },
     wire::wireguard::MessageType,
 };
@@ -71,16 +71,30 @@ impl Maps {
         self.uplink.set(0, config, 0).map_err(|e| BpfError::Map("UPLINK", e))
     }
 
-    /// Writes `VIPS`.
+    /// Reads `UPLINK`.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn uplink(&self) -> Result<UplinkConfig, BpfError> {
+        self.uplink.get(&0, 0).map_err(|e| BpfError::Map("UPLINK", e))
+    }
+
+    /// Writes `VIPS`: these, and no others.
     ///
     /// # Errors
     /// [`BpfError::Map`], when it is full among others.
     pub fn set_vips(&mut self, vips: &[VirtualAddress]) -> Result<(), BpfError> {
-        for vip in vips {
-            let inserted = self.vips.insert(Address::from(vip.address), vip.prefix_len, 0);
-            inserted.map_err(|e| BpfError::Map("VIPS", e))?;
-        }
-        Ok(())
+        let vips: Vec<_> = vips.iter().map(|vip| (Address::from(vip.address), vip.prefix_len)).collect();
+        set_all(&mut self.vips, &vips).map_err(|e| BpfError::Map("VIPS", e))
+    }
+
+    /// Reads `VIPS`.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn vips(&self) -> Result<BTreeMap<IpAddr, u8>, BpfError> {
+        let vips = self.vips.iter().map(|vip| vip.map(|(address, prefix_len)| (address.into(), prefix_len)));
+        vips.collect::<Result<_, _>>().map_err(|e| BpfError::Map("VIPS", e))
     }
 
     /// Writes `LEASE`. Who reads `until`, and after it the rest, as the kernel half does, never sees the end of one lease
@@ -110,6 +124,22 @@ impl Maps {
         self.advert.set(0, stamp, 0).map_err(|e| BpfError::Map("ADVERT", e))
     }
 
+    /// Reads `ADVERT`.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn advert(&self) -> Result<AdvertStamp, BpfError> {
+        self.advert.get(&0, 0).map_err(|e| BpfError::Map("ADVERT", e))
+    }
+
+    /// Reads `SBFD`.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn sbfd(&self) -> Result<Sbfd, BpfError> {
+        self.sbfd.get(&0, 0).map_err(|e| BpfError::Map("SBFD", e))
+    }
+
     /// Writes `SBFD`.
     ///
     /// # Errors
@@ -118,12 +148,25 @@ impl Maps {
         self.sbfd.set(0, sbfd, 0).map_err(|e| BpfError::Map("SBFD", e))
     }
 
-    /// Writes `PEERS`.
+    /// Writes `PEERS`: these, and no others.
     ///
     /// # Errors
     /// [`BpfError::Map`], when it is full among others.
-    pub fn set_peer(&mut self, address: Address, number: u32) -> Result<(), BpfError> {
-        self.peers.insert(address, number, 0).map_err(|e| BpfError::Map("PEERS", e))
+    pub fn set_peers(&mut self, peers: &[IpAddr]) -> Result<(), BpfError> {
+        let peers: Vec<_> = peers.iter().copied().map(Address::from).zip(0..).collect();
+        set_all(&mut self.peers, &peers).map_err(|e| BpfError::Map("PEERS", e))
+    }
+
+    /// Empties `PROBES`: nobody waits for answers to those of an earlier daemon.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn forget_probes(&mut self) -> Result<(), BpfError> {
+        let all = (0..MAX_PEERS).flat_map(|peer| (0..OUTSTANDING).map(move |place| (peer, place)));
+        for (peer, place) in all {
+            self.set_outstanding(peer, place, 0)?;
+        }
+        Ok(())
     }
 
     /// Writes one discriminator of `PROBES` for one peer.
@@ -273,6 +316,18 @@ impl TrafficReader {
             first: firsts.min().unwrap_or(0),
         })
     }
+}
+
+/// Leaves `entries` and no others in a map.
+fn set_all<K: Pod + PartialEq, V: Pod>(
+    map: &mut HashMap<MapData, K, V>,
+    entries: &[(K, V)],
+) -> Result<(), MapError> {
+    let there = map.keys().collect::<Result<Vec<_>, _>>()?;
+    for other in there.iter().filter(|key| entries.iter().all(|(wanted, _)| wanted != *key)) {
+        map.remove(other)?;
+    }
+    entries.iter().try_for_each(|(key, value)| map.insert(key, value, 0))
 }
 
 fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, BpfError> {

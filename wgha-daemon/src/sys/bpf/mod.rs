@@ -5,8 +5,9 @@ mod detach;
 pub mod events;
 pub mod load;
 pub mod maps;
+pub mod pins;
 mod shared;
 
 pub use attach::{Attachment, EgressHook, IngressHook};
-pub use load::{BpfError, Programs};
+pub use load::{BpfError, Loaded, Programs};
 pub use maps::{Maps, TrafficReader};

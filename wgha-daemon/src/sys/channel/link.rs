@@ -44,6 +44,7 @@ pub(super) async fn run(
         shared: &shared,
         revised: shared.revised(),
         again: shared.again(peer),
+        waits: shared.waits(peer).0,
         cursor: Cursor::default(),
         began_again: None,
     };
@@ -86,6 +87,8 @@ struct Writer<'a> {
     revised: watch::Receiver<()>,
     /// How often the driver had asked for a snapshot when we last looked.
     again: u64,
+    /// The number of what we have last said of how long we wait.
+    waits: u64,
     cursor: Cursor,
     /// When it was last begun again.
     began_again: Option<Instant>,
@@ -100,6 +103,8 @@ impl Writer<'_> {
             if again != self.again {
                 self.again = again;
                 self.send(&Message::Again).await?;
+            } else if let Some(waits) = self.waits() {
+                self.send(&waits).await?;
             } else if let Some(pong) = self.pong() {
                 self.send(&pong).await?;
             } else if Instant::now() >= ping_at {
@@ -118,6 +123,13 @@ impl Writer<'_> {
     fn pong(&self) -> Option<Message> {
         let (number, received) = self.due.asked().pong.take()?;
         Some(Message::Pong(Pong { number, received, sent: (self.shared.wall_clock)() }))
+    }
+
+    fn waits(&mut self) -> Option<Message> {
+        let (number, lease) = self.shared.waits(self.peer);
+        let news = number != self.waits;
+        self.waits = number;
+        news.then_some(Message::Waits(lease))
     }
 
     fn next(&mut self) -> Option<Message> {
@@ -193,6 +205,7 @@ impl Reader<'_> {
                 self.due.ring.notify_one();
             }
             Some(Message::Pong(pong)) => self.measured(pong).await?,
+            Some(Message::Waits(lease)) => self.tell(What::Waits(lease)).await?,
             Some(Message::Again) => {
                 self.due.asked().snapshot = true;
                 self.due.ring.notify_one();

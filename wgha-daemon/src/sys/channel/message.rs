@@ -23,6 +23,8 @@ pub(super) enum Message {
     Pong(Pong),
     /// "Tell me all records again."
     Again,
+    /// "I wait so long for your answers", as an introduction wants it.
+    Waits(Duration),
 }
 
 /// The answer to a ping, with the moments that NTP calls T2 and T3: nanoseconds since the Unix epoch.
@@ -60,6 +62,7 @@ const RECORDS: u8 = 2;
 const PING: u8 = 3;
 const PONG: u8 = 4;
 const AGAIN: u8 = 5;
+const WAITS: u8 = 6;
 
 impl Message {
     pub(super) fn emit(&self) -> Result<Vec<u8>, MessageError> {
@@ -69,6 +72,7 @@ impl Message {
             Self::Ping(number) => emit(PING, number),
             Self::Pong(pong) => emit(PONG, pong),
             Self::Again => emit(AGAIN, &()),
+            Self::Waits(lease) => emit(WAITS, lease),
         }
     }
 
@@ -95,6 +99,7 @@ impl Message {
             PING => Self::Ping(parse(PING, body)?),
             PONG => Self::Pong(parse(PONG, body)?),
             AGAIN => Self::Again,
+            WAITS => Self::Waits(parse(WAITS, body)?),
             _ => return Ok(None),
         }))
     }
@@ -147,6 +152,7 @@ mod tests {
             Message::Ping(7),
             Message::Pong(pong),
             Message::Again,
+            Message::Waits(Duration::from_millis(3000)),
         ] {
             let bytes = message.emit().unwrap();
             assert_eq!(Message::parse(&bytes).unwrap(), Some(message));

@@ -38,6 +38,7 @@ mod table;
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{
@@ -96,6 +97,8 @@ pub enum What {
     Connected,
     /// Who it is, or is now.
     Introduced(Introduction, Fingerprints),
+    /// It goes by what we have told of our lease: it waits so long for our answers.
+    Waits(Duration),
     /// Records that are new or have changed; at most 256.
     Records(Vec<Record>),
     /// Its wall clock minus ours: measured for the first time, changed, or still the same after 10 s.
@@ -171,10 +174,27 @@ impl Channel {
         self.shared.ask_again(peer);
     }
 
+    /// A way to answer introductions, for whoever has taken them.
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        Answer(Arc::clone(&self.shared))
+    }
+
     /// For status.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.stats()
+    }
+}
+
+/// Answers introductions.
+#[derive(Debug)]
+pub struct Answer(Arc<Shared>);
+
+impl Answer {
+    /// Tells `peer` that we wait so long for its answers.
+    pub fn wait_for(&self, peer: PeerId, lease: Duration) {
+        self.0.wait_for(peer, lease);
     }
 }
 

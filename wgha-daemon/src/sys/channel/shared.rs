@@ -4,6 +4,7 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -24,6 +25,8 @@ pub(super) struct Shared {
     revised: watch::Sender<()>,
     /// How often each peer was to be asked for a snapshot.
     again: Vec<AtomicU64>,
+    /// How long we wait for each peer's answers, since it has introduced itself last, and how often that was said.
+    waits: Vec<Mutex<(u64, Duration)>>,
     stats: Mutex<Stats>,
     pub(super) wall_clock: WallClock,
     pub(super) rate: u32,
@@ -36,6 +39,7 @@ impl Shared {
             table: Mutex::default(),
             revised: watch::Sender::new(()),
             again: settings.peers.iter().map(|_| AtomicU64::new(0)).collect(),
+            waits: settings.peers.iter().map(|_| Mutex::default()).collect(),
             stats: Mutex::new(Stats { peers, ..Stats::default() }),
             wall_clock: settings.wall_clock,
             rate: settings.rate,
@@ -62,6 +66,21 @@ impl Shared {
             again.fetch_add(1, Ordering::Relaxed);
             self.ring();
         }
+    }
+
+    /// `peer` is to hear that we wait so long for its answers.
+    pub(super) fn wait_for(&self, peer: PeerId, lease: Duration) {
+        if let Some(waits) = self.waits.get(usize::from(peer.0)) {
+            let mut waits = waits.lock().unwrap_or_else(PoisonError::into_inner);
+            *waits = (waits.0 + 1, lease);
+            self.ring();
+        }
+    }
+
+    /// The number of what was last said so to `peer`, and what.
+    pub(super) fn waits(&self, peer: PeerId) -> (u64, Duration) {
+        let waits = self.waits.get(usize::from(peer.0));
+        waits.map_or_else(Default::default, |waits| *waits.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn again(&self, peer: PeerId) -> u64 {

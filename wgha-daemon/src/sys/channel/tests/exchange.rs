@@ -21,6 +21,12 @@ async fn two_nodes_tell_each_other_what_they_know_and_then_what_changes() {
     assert_eq!(one.next().await, What::Introduced(introduction(1, 2), fingerprints()));
     assert_eq!(one.next().await, What::Records(vec![record(3, 3)]));
 
+    let lease = Duration::from_secs(5);
+    one.channel.answer().wait_for(PeerId(0), lease);
+    assert_eq!(two.next().await, What::Waits(lease));
+    one.channel.answer().wait_for(PeerId(0), lease);
+    assert_eq!(two.next().await, What::Waits(lease), "said again");
+
     let stats = &one.channel.stats().peers[0];
     assert!(stats.connected_since.is_some() && stats.trouble.is_none());
     assert_eq!((stats.connections, stats.records_out, stats.records_in), (1, 3, 1));

@@ -1,0 +1,188 @@
+//! The maps that outlive the daemon: pinned in a folder that names the contract's version, the network namespace and
+//! the uplink.
+//!
+//! The version is in the folder's name, not in a map: a daemon of another version finds no folder of its own, and there is
+//! no moment at which half of it is written. That the maps in it are of the right shape is compared as well.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf,
+    maps::{Map, MapData, MapInfo, MapType},
+};
+use wgha_common::abi::{ABI_VERSION, PINNED};
+
+use super::load::BpfError;
+
+/// What the names of the folders begin with.
+const FOLDER: &str = "maps";
+
+/// What tells this network namespace from others: several may share one bpffs.
+pub(super) fn namespace() -> u64 {
+    fs::metadata("/proc/self/ns/net").map_or(0, |ns| ns.ino())
+}
+
+/// The pins of one uplink's maps. Those of a daemon that ends go with it; those of one that is killed stay.
+#[derive(Debug)]
+pub(super) struct Pins {
+    bpffs: PathBuf,
+    uplink: String,
+    stay: bool,
+}
+
+impl Pins {
+    /// Those that there are stay, for now.
+    pub(super) fn new(bpffs: &Path, uplink: &str) -> Self {
+        Self { bpffs: bpffs.to_owned(), uplink: on_bpffs(uplink), stay: true }
+    }
+
+    /// The pin of one map.
+    pub(super) fn path(&self, map: &str) -> PathBuf {
+        self.folder().join(map)
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.bpffs.join(format!("{FOLDER}{ABI_VERSION}_{}_{}", namespace(), self.uplink))
+    }
+
+    /// Whether every map that is to be pinned is there, in the shape that it has in `fresh`.
+    pub(super) fn fit(&self, fresh: &Ebpf) -> bool {
+        let fits = |name: &&str| {
+            let shape = fresh.map(name).and_then(data).and_then(|map| Some(Shape::of(&map.info().ok()?)));
+            let pinned = MapInfo::from_pin(self.path(name)).ok().map(|info| Shape::of(&info));
+            shape.is_some() && shape == pinned
+        };
+        self.folder().is_dir() && PINNED.iter().all(fits)
+    }
+
+    /// Pins the maps of `fresh`, in place of whatever an earlier daemon has pinned for this uplink.
+    ///
+    /// # Errors
+    /// [`BpfError::Pin`], [`BpfError::CannotPin`], [`BpfError::Missing`].
+    pub(super) fn replace(&self, fresh: &Ebpf) -> Result<(), BpfError> {
+        self.remove_all_versions()?;
+        let folder = self.folder();
+        fs::create_dir(&folder).map_err(|source| BpfError::Pin { path: folder, source })?;
+        for name in PINNED {
+            let map = fresh.map(name).and_then(data).ok_or(BpfError::Missing(name))?;
+            let path = self.path(name);
+            map.pin(&path).map_err(|source| BpfError::CannotPin { path, source })?;
+        }
+        Ok(())
+    }
+
+    /// Whether they stay when this is dropped.
+    pub(super) const fn set_stay(&mut self, stay: bool) {
+        self.stay = stay;
+    }
+
+    fn remove_all_versions(&self) -> Result<(), BpfError> {
+        let ours = format!("{}_{}", namespace(), self.uplink);
+        remove(&self.bpffs, |of| of == ours)
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        if self.stay || std::thread::panicking() {
+            return;
+        }
+        if let Err(e) = self.remove_all_versions() {
+            tracing::warn!("still pinned: {e:#}");
+        }
+    }
+}
+
+/// Removes the pins of all maps of this network namespace.
+///
+/// # Errors
+/// [`BpfError::Pin`].
+pub fn remove_maps(bpffs: &Path) -> Result<(), BpfError> {
+    let ours = format!("{}_", namespace());
+    remove(bpffs, |of| of.starts_with(&ours))
+}
+
+/// Removes the folders of any version whose `NAMESPACE_UPLINK` is as wanted.
+fn remove(bpffs: &Path, wanted: impl Fn(&str) -> bool) -> Result<(), BpfError> {
+    let Ok(entries) = fs::read_dir(bpffs) else { return Ok(()) };
+    for folder in entries.filter_map(Result::ok).map(|e| e.path()) {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if uplink_of(&name).is_some_and(&wanted) {
+            remove_folder(&folder).map_err(|source| BpfError::Pin { path: folder, source })?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_folder(folder: &Path) -> io::Result<()> {
+    for pin in fs::read_dir(folder)? {
+        fs::remove_file(pin?.path())?;
+    }
+    fs::remove_dir(folder)
+}
+
+/// The `NAMESPACE_UPLINK` of a folder of maps.
+fn uplink_of(folder: &str) -> Option<&str> {
+    let (version, of) = folder.strip_prefix(FOLDER)?.split_once('_')?;
+    (!version.is_empty() && version.bytes().all(|b| b.is_ascii_digit())).then_some(of)
+}
+
+/// A bpffs takes no dots in names.
+fn on_bpffs(interface: &str) -> String {
+    interface.replace('%', "%25").replace('.', "%2e")
+}
+
+/// What must be alike.
+#[derive(PartialEq)]
+struct Shape {
+    kind: Option<MapType>,
+    key: u32,
+    value: u32,
+    entries: u32,
+    flags: u32,
+}
+
+impl Shape {
+    fn of(map: &MapInfo) -> Self {
+        Self {
+            kind: map.map_type().ok(),
+            key: map.key_size(),
+            value: map.value_size(),
+            entries: map.max_entries(),
+            flags: map.map_flags(),
+        }
+    }
+}
+
+/// Of the kinds of map that are pinned.
+const fn data(map: &Map) -> Option<&MapData> {
+    match map {
+        Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::PerCpuArray(data) => Some(data),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_known_by_their_names() {
+        assert_eq!(uplink_of("maps3_4026531840_eno1"), Some("4026531840_eno1"));
+        assert_eq!(uplink_of("maps12_1_a_b"), Some("1_a_b"));
+        for other in ["maps_1_eno1", "mapsx_1_eno1", "link_1_wgha_egress_2", "maps3", ""] {
+            assert_eq!(uplink_of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn no_name_of_an_interface_is_refused_or_mistaken_for_another() {
+        assert_eq!(on_bpffs("eno1"), "eno1");
+        assert_eq!(on_bpffs("eth0.100"), "eth0%2e100");
+        assert_eq!(on_bpffs("eth0%2e100"), "eth0%252e100");
+    }
+}
