@@ -70,11 +70,17 @@ impl Daemon {
         let mut recorder = Recorder::new(Timestamp::ZERO, SystemTime::UNIX_EPOCH);
         recorder.record(Kind::Role, "active", "nobody else is heard", Timestamp::ZERO);
         let (driver, mut requests) = mpsc::channel(4);
+        let (reloads, mut wishes) = mpsc::channel(4);
         let server = {
             let _within = runtime.enter();
             Server::bind(&folder.socket()).unwrap_or_else(|e| panic!("{e}"))
         };
-        runtime.spawn(server.serve(driver, recorder.followers()));
+        runtime.spawn(server.serve(driver, reloads, recorder.followers()));
+        runtime.spawn(async move {
+            while let Some(wish) = wishes.recv().await {
+                drop(wish.send(Err("not now".to_owned())));
+            }
+        });
         runtime.spawn(async move {
             while let Some(request) = requests.recv().await {
                 match request {
