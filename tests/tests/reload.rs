@@ -178,8 +178,9 @@ fn maps_of_another_version_are_replaced() {
     succeeded(&pair.a.wgha(&["reload"]).unwrap());
     pair.wait_serving(A).unwrap();
     assert_eq!(MapInfo::from_pin(&lease).unwrap().value_size() as usize, size_of::<Lease>());
-    let before = Before::of(&pair.a);
+    // Until it has heard what the new maps brought, B asks for the old discriminator.
     pair.wait_probing().unwrap();
+    let before = Before::of(&pair.a);
     succeeded(&pair.a.wgha(&["reload"]).unwrap());
     before.assert_went_on(&pair.a, "active");
 }
