@@ -101,19 +101,7 @@ pub fn spawn(
     events: UnboundedSender<Event>,
 ) -> io::Result<Sender<Command>> {
     let (sender, commands) = channel();
-    let mut starter = Starter {
-        find,
-        counters,
-        events,
-        device: None,
-        standby: true,
-        plan: Plan::default(),
-        go: None,
-        raised: Timestamp::ZERO,
-        begun: None,
-        run: None,
-        refresh: None,
-    };
+    let mut starter = Starter::new(find, counters, events);
     thread::Builder::new().name("handshakes".to_owned()).spawn(move || starter.run(&commands))?;
     Ok(sender)
 }
@@ -150,6 +138,22 @@ where
     F: Fn() -> Result<Device, WireguardError>,
     C: FnMut() -> Progress,
 {
+    fn new(find: F, counters: C, events: UnboundedSender<Event>) -> Self {
+        Self {
+            find,
+            counters,
+            events,
+            device: None,
+            standby: true,
+            plan: Plan::default(),
+            go: None,
+            raised: Timestamp::ZERO,
+            begun: None,
+            run: None,
+            refresh: None,
+        }
+    }
+
     fn run(&mut self, commands: &Receiver<Command>) {
         // What it means that this is refused was said at the start.
         let _ = realtime::schedule(realtime::Thread::CarryingOut);
@@ -348,19 +352,8 @@ mod tests {
     const BEGUN: Timestamp = Timestamp::from_nanos(5_000_000_000);
 
     fn starter() -> Starter<impl Fn() -> Result<Device, WireguardError>, impl FnMut() -> Progress> {
-        Starter {
-            find: || Err(WireguardError::Silent("wg1".to_owned())),
-            counters: Progress::default,
-            events: tokio::sync::mpsc::unbounded_channel().0,
-            device: None,
-            standby: true,
-            plan: Plan::default(),
-            go: None,
-            raised: Timestamp::ZERO,
-            begun: None,
-            run: None,
-            refresh: None,
-        }
+        let find = || Err(WireguardError::Silent("wg1".to_owned()));
+        Starter::new(find, Progress::default, tokio::sync::mpsc::unbounded_channel().0)
     }
 
     fn candidates(count: u8) -> Vec<Candidate> {
