@@ -180,6 +180,12 @@ fn maps_of_another_version_are_replaced() {
     assert_eq!(MapInfo::from_pin(&lease).unwrap().value_size() as usize, size_of::<Lease>());
     // Until it has heard what the new maps brought, B asks for the old discriminator.
     pair.wait_probing().unwrap();
+    wait_until("B to ask for the new one", SOON, || {
+        let asked = misled(&pair.a);
+        observe_for(Duration::from_millis(200))?;
+        Ok(misled(&pair.a) == asked)
+    })
+    .unwrap();
     let before = Before::of(&pair.a);
     succeeded(&pair.a.wgha(&["reload"]).unwrap());
     before.assert_went_on(&pair.a, "active");
@@ -335,9 +341,9 @@ impl Before {
         }
     }
 
-    /// Whether another program answers.
+    /// Whether another program answers. While one makes way for the other, none does.
     fn is_past(&self, node: &Node) -> bool {
-        node.role().unwrap().is_some() && uptime(node) < self.uptime
+        node.status().is_ok_and(|status| status["uptime_s"].as_f64().is_some_and(|up| up < self.uptime))
     }
 
     /// The same process, another program, the same role under the same epoch, and nothing in its events of a change.
