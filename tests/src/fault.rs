@@ -11,7 +11,8 @@ use std::{
 use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::{
-    Namespace, Plan, Server, Topology, Which,
+    Namespace, Plan, Process, Server, Topology, Which,
+    clock::wait_until,
     packets::{Advert, Ip, VRRP},
     sys,
     topology::UPLINK,
@@ -21,6 +22,8 @@ use crate::{
 const VRRP_GROUP: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
 /// How long the kernel may take to acknowledge.
 const ACKNOWLEDGED: Duration = Duration::from_secs(2);
+/// How long a program may take until it works.
+const WORKING: Duration = Duration::from_secs(20);
 
 /// A port of the switch that can stop forwarding at once, with its carrier on: what a crash of the machine behind it
 /// looks like to everybody else, and to that machine nothing at all.
@@ -122,6 +125,32 @@ impl Topology {
         self.switch.run_with_input("nft", &["-f", "-"], &rules).map(drop)
     }
 
+    /// Sends a frame to a server, out of its port of the switch.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn send_to(&self, which: Which, frame: &[u8]) -> Result<()> {
+        let port: OwnedFd = self.switch.inside(|| sys::sending_socket(Server::port(which)))?;
+        Ok(File::from(port).write_all(frame)?)
+    }
+
+    /// Holds back everything between a server and the switch for so long, on its way there and on its way back. Needs
+    /// [`crate::Property::Delay`].
+    ///
+    /// # Errors
+    /// What `tc` complains of.
+    pub fn delay(&self, which: Which, time: Duration) -> Result<()> {
+        let time = format!("{}ms", time.as_millis());
+        let netem =
+            |interface: &str| format!("qdisc replace dev {interface} root netem limit 10000 delay {time}");
+        for (end, line) in
+            [(&self.switch, netem(Server::port(which))), (&self.server(which).namespace, netem(UPLINK))]
+        {
+            end.run("tc", &line.split_whitespace().collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
     /// Has the gateway hide the client behind its own address, as a NAT at the client's site does.
     ///
     /// # Errors
@@ -133,6 +162,31 @@ impl Topology {
              oifname \"lan\" masquerade\n }}\n}}\n"
         );
         self.gateway.run_with_input("nft", &["-f", "-"], &rules).map(drop)
+    }
+}
+
+/// Makes and removes interfaces in a namespace of its own, one after the other: the kernel holds its lock of network
+/// configuration, which all namespaces share, nearly all the time. Dropping it ends that.
+#[derive(Debug)]
+pub struct BusyConfiguration {
+    _maker: Process,
+    _elsewhere: Namespace,
+}
+
+impl BusyConfiguration {
+    /// Begins; it is at work when this returns.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn start() -> Result<Self> {
+        let elsewhere = Namespace::new("elsewhere")?;
+        // It removes each pair by its one end: that waits until nobody uses the other one, with the lock held.
+        let lines = "link add x0 type veth peer name x1\nlink set x0 up\nlink set x1 up\nlink delete x0\n";
+        elsewhere.write("/run/lines", &lines.repeat(200))?;
+        let work = "while ip -batch /run/lines; do echo done; done";
+        let maker = elsewhere.spawn("sh", &["-c", work])?;
+        wait_until("the kernel's configuration to be busy", WORKING, || Ok(elsewhere.has_link("x0")))?;
+        Ok(Self { _maker: maker, _elsewhere: elsewhere })
     }
 }
 

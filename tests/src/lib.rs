@@ -26,6 +26,7 @@
 //! ends; what is dropped is ended at once. Three [`Topology`]s exist at a time: others wait.
 
 pub mod capture;
+pub mod cards;
 pub mod clock;
 pub mod contestant;
 pub mod cost;
@@ -44,6 +45,7 @@ pub mod plan;
 pub mod privilege;
 pub mod prober;
 pub mod process;
+pub mod property;
 pub mod steal;
 pub mod swarm;
 mod sys;
@@ -64,6 +66,7 @@ pub use pinger::{Outage, Pinger, Probe};
 pub use plan::{Plan, Which};
 pub use privilege::may_run;
 pub use process::Process;
+pub use property::Property;
 pub use sys::pin_this_thread;
 pub use topology::{Server, Topology};
 pub use wireguard::Tunnel;

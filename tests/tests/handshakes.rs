@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests panic")]
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     thread,
     time::{Duration, Instant},
 };
@@ -19,7 +19,9 @@ use wgha::{
         wireguard::{Device, WireguardError},
     },
 };
-use wgha_tests::{Capture, Namespace, Plan, Topology, Tunnel, Which::B, may_run, monotonic_ns, wait_until};
+use wgha_tests::{
+    Capture, Namespace, Packet, Plan, Property, Topology, Tunnel, Which::B, may_run, monotonic_ns, wait_until,
+};
 
 /// Much less than REKEY_TIMEOUT, after which WireGuard tries again by itself.
 const AT_ONCE: Duration = Duration::from_secs(3);
@@ -248,6 +250,55 @@ fn a_lost_initiation_costs_half_a_second() {
     stage.topology.mend(B).unwrap();
     assert!(stage.wait_handshake_after(None, AT_ONCE), "WireGuard's own retry comes after 5 s");
     drop(commands);
+}
+
+/// Each has consumed the other's before its answer came, and takes the answer for none of its own.
+#[test]
+fn initiations_that_cross_cost_half_a_second() {
+    if !may_run() || !Property::Delay.is_there() {
+        return;
+    }
+    const DELAY: Duration = Duration::from_millis(80);
+    let mut stage = Stage::set();
+    stage.renew_client("");
+    // The gateway knows the way to the VIP: nothing waits for that.
+    stage.topology.client.run("ping", &["-c1", "-W2", &stage.topology.plan.vip.to_string()]).unwrap();
+    stage.topology.delay(B, DELAY).unwrap();
+    let at_port = Capture::at_port(&stage.topology, B).unwrap();
+    let at_b = Capture::start(&stage.topology.b.namespace, "eno1").unwrap();
+    let (commands, mut events) = stage.starter();
+    let candidates = vec![stage.candidate()];
+    let server = SocketAddr::new(stage.topology.plan.tunnel_server, 9);
+    stage
+        .topology
+        .client
+        .inside(|| {
+            let socket = UdpSocket::bind(SocketAddr::new("::".parse()?, 0))?;
+            // The client begins, with its first word.
+            socket.send_to(b"?", server)?;
+            Ok(())
+        })
+        .unwrap();
+    commands.send(Command::Start { candidates, at: clock::now() }).unwrap();
+    wait_until("the first", AT_ONCE, || Ok(matches!(events.try_recv(), Ok(Event::Started { .. })))).unwrap();
+    assert!(stage.wait_handshake_after(None, AT_ONCE), "WireGuard's own retry comes after 5 s");
+    // Both were on their way at once: each left its side before the other one had come there. What is held back is seen
+    // when it is let go.
+    let first = |wire: &Capture| {
+        let mut seen = wire.packets().into_iter().filter(|p| !p.sent && is_initiation(p));
+        seen.next().unwrap().at_ns
+    };
+    let (to_b, to_port) = (first(&at_b), first(&at_port));
+    let held = u64::try_from(DELAY.as_nanos()).unwrap();
+    assert!(to_port < to_b + held && to_b < to_port + held, "they have not crossed: {to_b}, {to_port}");
+    drop(commands);
+}
+
+fn is_initiation(packet: &Packet) -> bool {
+    packet.frame().udp().is_some_and(|udp| {
+        let ours = [udp.source_port, udp.destination_port].contains(&Plan::PORT);
+        ours && udp.payload.first() == Some(&1)
+    })
 }
 
 #[test]

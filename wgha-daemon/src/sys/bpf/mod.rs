@@ -6,6 +6,7 @@ pub mod events;
 pub mod load;
 pub mod maps;
 pub mod pins;
+pub mod probe;
 mod shared;
 
 pub use attach::{Attachment, EgressHook, IngressHook};
