@@ -41,7 +41,7 @@ impl Machine {
             self.lease.serve(now)
         } else {
             self.stamp(self.settings.priority.number());
-            self.lease.grant(Role::Active, now)
+            self.lease.grant(Role::Active, self.settings.interval, now)
         };
         self.timers.leave_role();
         self.group.gateway = Gateway::default();
