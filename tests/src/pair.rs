@@ -114,14 +114,6 @@ impl Pair {
         })
     }
 
-    /// Why B has the role that it has.
-    ///
-    /// # Errors
-    /// That it does not answer.
-    pub fn reason_of_b(&self) -> Result<String> {
-        Ok(self.b.status()?["reason"].as_str().unwrap_or_default().to_owned())
-    }
-
     /// Starts to ping through the tunnel, and waits for the first answer from A.
     ///
     /// # Errors

@@ -42,7 +42,8 @@ fn its_driver_runs_the_programs() {
         let cut = monotonic_ns();
         pair.topology.cut(A).unwrap();
         ping.wait_answer(cut, Some(B), AFTER_WIREGUARD).unwrap();
-        assert!(pair.reason_of_b().unwrap().contains("probes unanswered"));
+        let taken = pair.b.wait_event("role", "active", cut, SOON).unwrap();
+        assert!(taken["detail"].as_str().unwrap().contains("probes unanswered"), "{taken}");
     }
 }
 

@@ -62,7 +62,7 @@ const WITH_CARDS: [&str; 6] = ["cards::", "failover::", "fence::", "probes::", "
 const LIMIT: Duration = Duration::from_secs(75);
 
 /// What is measured unless something else is named: more would take an hour under emulation.
-const BENCH: &str = "failover --runs 3 --contestants B,B0,B2,W50,W10 --markdown";
+const BENCH: &str = "failover --runs 3 --cases crash,crash/idle --contestants B,B2,W50,W10 --markdown";
 /// What a bench may take.
 const BENCH_LIMIT: Duration = Duration::from_secs(3600);
 
