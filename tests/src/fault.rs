@@ -169,24 +169,33 @@ impl Topology {
 /// configuration, which all namespaces share, nearly all the time. Dropping it ends that.
 #[derive(Debug)]
 pub struct BusyConfiguration {
-    _maker: Process,
+    _makers: Vec<Process>,
     _elsewhere: Namespace,
 }
 
 impl BusyConfiguration {
+    /// So many wait for the lock at a time: whoever wants it comes after them.
+    const MAKERS: usize = 6;
+
     /// Begins; it is at work when this returns.
     ///
     /// # Errors
     /// The system's.
     pub fn start() -> Result<Self> {
         let elsewhere = Namespace::new("elsewhere")?;
-        // It removes each pair by its one end: that waits until nobody uses the other one, with the lock held.
-        let lines = "link add x0 type veth peer name x1\nlink set x0 up\nlink set x1 up\nlink delete x0\n";
-        elsewhere.write("/run/lines", &lines.repeat(200))?;
-        let work = "while ip -batch /run/lines; do echo done; done";
-        let maker = elsewhere.spawn("sh", &["-c", work])?;
+        let make = |number: usize| {
+            // Removing one waits until nobody uses it any more, with the lock held.
+            let pair = format!(
+                "link add x{number} type veth peer name y{number}\nlink set x{number} up\nlink set y{number} up\n\
+                 link delete x{number}\n"
+            );
+            let file = format!("/run/lines{number}");
+            elsewhere.write(&file, &pair.repeat(200))?;
+            elsewhere.spawn("sh", &["-c", &format!("while ip -batch {file}; do :; done")])
+        };
+        let makers = (0..Self::MAKERS).map(make).collect::<Result<_>>()?;
         wait_until("the kernel's configuration to be busy", WORKING, || Ok(elsewhere.has_link("x0")))?;
-        Ok(Self { _maker: maker, _elsewhere: elsewhere })
+        Ok(Self { _makers: makers, _elsewhere: elsewhere })
     }
 }
 
