@@ -39,6 +39,8 @@ const STOPPING: Duration = Duration::from_secs(10);
 /// What a configuration file says.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// `[wireguard] listen_port`
+    pub listen_port: Option<u16>,
     /// `[vrrp] priority`
     pub priority: u8,
     /// `[vrrp] advert_interval`
@@ -62,6 +64,7 @@ impl Settings {
     #[must_use]
     pub fn seed(plan: &Plan, which: Which) -> Self {
         Self {
+            listen_port: None,
             priority: which.priority(),
             advert_interval: format!("{}ms", advert_interval().as_millis()),
             preempt: true,
@@ -83,9 +86,10 @@ impl Settings {
             format!("[detect]\ninterval = \"{interval}\"\nmultiplier = {multiplier}\n")
         });
         let detect = detect.unwrap_or_default();
+        let port = self.listen_port.map(|port| format!("listen_port = {port}\n")).unwrap_or_default();
         format!(
             "[uplink]\ninterface = \"{UPLINK}\"\nattach = \"{attach}\"\n\n\
-             [wireguard]\ninterface = \"{TUNNEL}\"\n\n\
+             [wireguard]\ninterface = \"{TUNNEL}\"\n{port}\n\
              [vrrp]\nid = {vrid}\npriority = {priority}\nadvert_interval = \"{advert_interval}\"\n\
              preempt = {preempt}\npreempt_delay = \"0s\"\nvirtual_addresses = {:?}\n{more_vrrp}\n{peer}{detect}",
             self.virtual_addresses

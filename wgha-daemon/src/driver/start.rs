@@ -16,7 +16,7 @@ use super::{
     carrier::{Carrier, Pending},
     handshakes::Command,
     kernel::Kernel,
-    node::Node,
+    node::{Node, tunnel_state},
     observe::{self, Look, Seen, TunnelSeen, UplinkSeen},
     peers::{Heard, Ourselves, Parts, Peers, Report},
     predecessor::Predecessor,
@@ -34,7 +34,7 @@ use crate::{
         control::{self, Request},
     },
     sys::{
-        bpf::{Loaded, Programs, attach, events, pins},
+        bpf::{Loaded, Programs, attach, events, mark, pins},
         channel, check, clock, link,
         lock::UplinkLock,
         memory, netlink,
@@ -247,7 +247,7 @@ fn peers(
 }
 
 /// A connection for one task: the kernel refuses a second dump on a socket while one is under way (EBUSY).
-fn connect() -> anyhow::Result<rtnetlink::Handle> {
+pub(super) fn connect() -> anyhow::Result<rtnetlink::Handle> {
     netlink::connect().context("rtnetlink")
 }
 
@@ -319,6 +319,7 @@ pub async fn detach(config: &Config) -> anyhow::Result<()> {
     attach::remove_clsact(&config.uplink.interface);
     attach::remove_leftovers(&config.paths.bpffs, &[])?;
     pins::remove_maps(&config.paths.bpffs)?;
+    mark::remove_all(&config.paths.bpffs)?;
     // Somebody else's pins may be in it, or it is where a bpffs is mounted.
     let _ = fs::remove_dir(&config.paths.bpffs);
     Ok(())
@@ -406,7 +407,8 @@ fn inherit(node: &mut Node, predecessor: &Predecessor, found: &FirstLook) -> any
                 "not going on under the lease of the daemon before this one: {why}"
             );
         }
-        datapath.guard(inherited.epoch).map_err(anyhow::Error::msg)?;
+        let port = tunnel_state(&found.tunnel).listen_port.unwrap_or(predecessor.uplink.wireguard_port);
+        datapath.guard(inherited.epoch, port).map_err(anyhow::Error::msg)?;
     }
     if !node.config.peers.is_empty() {
         let proto::Detect { interval, multiplier } = detect(&node.config, &node.conduct);

@@ -1,0 +1,69 @@
+//! The same frame again and again, from a server's uplink: between two of them there is no room for a gap in the fence.
+
+use std::{
+    fs::File,
+    io::Write as _,
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::Result;
+
+use crate::{Namespace, sys, topology::UPLINK};
+
+/// Some ten thousand a second, and a core is left to others.
+const PAUSE: Duration = Duration::from_micros(20);
+
+/// Sends until it is dropped.
+#[derive(Debug)]
+pub struct Flood {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stop: AtomicBool,
+    sent: AtomicU64,
+}
+
+impl Flood {
+    /// Begins to send `frame`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn start(namespace: &Namespace, frame: Vec<u8>) -> Result<Self> {
+        let socket: OwnedFd = namespace.inside(|| sys::sending_socket(UPLINK))?;
+        let mut socket = File::from(socket);
+        let shared = Arc::<Shared>::default();
+        let theirs = Arc::clone(&shared);
+        let thread = thread::spawn(move || {
+            while !theirs.stop.load(Relaxed) {
+                // What the fence drops is refused (ENOBUFS): it was sent all the same.
+                let _ = socket.write(&frame);
+                theirs.sent.fetch_add(1, Relaxed);
+                thread::sleep(PAUSE);
+            }
+        });
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// How many were sent.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.shared.sent.load(Relaxed)
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Relaxed);
+        // It does not panic.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
