@@ -40,6 +40,7 @@ mkdir -p /run/host/etc /run/host/bin
 cp -a /etc/. /run/host/etc
 rm -rf /run/host/etc/systemd /run/host/etc/wgha /run/host/etc/wireguard /run/host/etc/machine-id
 cp -a "$1"/etc/. /run/host/etc
+tr -d - </proc/sys/kernel/random/uuid >/run/host/etc/machine-id
 mount --bind /run/host/etc /etc
 cp -a "$1"/bin/. /run/host/bin
 mount --bind /run/host/bin /usr/local/bin
@@ -53,9 +54,7 @@ for node in null zero full random urandom tty net/tun; do
     mount --bind /dev/$node $node
 done
 ln -s /proc/self/fd fd
-touch /run/console
-touch console
-mount --bind /run/console console
+ln -s pts/ptmx ptmx
 cd /
 mount --rbind /run/host/dev /dev
 mount -t tmpfs tmpfs /tmp
@@ -67,7 +66,7 @@ for unit in $(cat "$1"/enabled); do
 done
 exec env -i PATH="$PATH" SYSTEMD_UNIT_PATH=$SYSTEMD_UNIT_PATH container=wgha-tests \
     SYSTEMD_GENERATOR_PATH=/etc/systemd/none SYSTEMD_ENVIRONMENT_GENERATOR_PATH=/etc/systemd/none \
-    "$2" --system --unit=multi-user.target --log-target=console --log-level=info --show-status=no --crash-reboot=no
+    "$2" --system --unit=multi-user.target --log-target=null --show-status=no --crash-reboot=no
 "#;
 
 /// Puts the process that executes it into a control group of its own. $1 is that group's name, the rest is executed.
@@ -120,6 +119,8 @@ impl Installed {
         let mut installed = Self::default();
         for unit in ["wgha.service", "wgha-fence.service", "run-wgha-bpf.mount"] {
             installed.etc.push((format!("systemd/system/{unit}"), packaged(unit)?));
+        }
+        for unit in ["wgha.service", "wgha-fence.service"] {
             // There is no journal.
             let log = format!("[Service]\nStandardOutput=append:{LOG}\nStandardError=append:{LOG}\n");
             installed.etc.push((format!("systemd/system/{unit}.d/log.conf"), log));
@@ -197,11 +198,7 @@ impl Systemd {
         ensure!(Path::new(SYSTEMD).exists(), "there is no {SYSTEMD}");
         let folder = namespace.path("/run/install");
         installed.write(&folder)?;
-        // As far as the network is concerned udev has done its part.
-        let index = fs::read_to_string(namespace.path(&format!("/sys/class/net/{UPLINK}/ifindex")))?;
-        namespace.run("mkdir", &["-p", "/run/udev/data", "/run/udev/tags/systemd"])?;
-        namespace.write(&format!("/run/udev/tags/systemd/n{}", index.trim()), "")?;
-        namespace.write(&format!("/run/udev/data/n{}", index.trim()), "I:1\nG:systemd\nQ:systemd\nV:1\n")?;
+        do_as_udev(namespace)?;
         let group = format!("wgha-tests-{}-{}", std::process::id(), namespace.id());
         let mut command = namespace.command("sh");
         command.args(["-c", GROUPED, "sh", &group, "unshare"]);
@@ -300,18 +297,20 @@ impl Systemd {
         found.with_context(|| format!("{unit} has no process"))
     }
 
-    /// What systemd and the services have said.
+    /// What the services have said.
     #[must_use]
     pub fn log(&self) -> String {
-        let read = |file| fs::read_to_string(self.namespace.path(file)).unwrap_or_default();
-        format!("{}\n{}\n{}", self.init.log().join("\n"), read("/run/console"), read(LOG))
+        let services = fs::read_to_string(self.namespace.path(LOG)).unwrap_or_default();
+        format!("{}\n{services}", self.init.log().join("\n"))
     }
 }
 
 impl Drop for Systemd {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- {}\n---", self.log());
+            let units = self.systemctl("--no-pager --lines=0 status wgha* wg-quick* run-wgha-bpf.mount");
+            let units = units.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+            eprintln!("--- {}\n{}\n---", self.log(), units.unwrap_or_default());
         }
         self.init.kill();
         // With the first process all others of its namespace are killed; they leave their groups when they have ended.
@@ -327,6 +326,18 @@ impl Drop for Systemd {
             }
         }
     }
+}
+
+/// As far as the uplink is concerned udev has done its part: systemd has a device unit for it.
+fn do_as_udev(namespace: &Namespace) -> Result<()> {
+    let index = fs::read_to_string(namespace.path(&format!("/sys/class/net/{UPLINK}/ifindex")))?;
+    let alias = format!("E:SYSTEMD_ALIAS=/sys/subsystem/net/devices/{UPLINK}");
+    namespace.run("mkdir", &["-p", "/run/udev/data", "/run/udev/tags/systemd"])?;
+    namespace.write(&format!("/run/udev/tags/systemd/n{}", index.trim()), "")?;
+    namespace.write(
+        &format!("/run/udev/data/n{}", index.trim()),
+        &format!("I:1\n{alias}\nG:systemd\nQ:systemd\nV:1\n"),
+    )
 }
 
 /// The numbers of a process, from the outermost namespace to its own.

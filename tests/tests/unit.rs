@@ -27,7 +27,9 @@ fn every_change_of_role_works_under_the_shipped_unit() {
     assert_limited(&systemd);
     let mut b = Node::start(&t, B, &settings(&t, B)).unwrap();
     let ping = Pinger::start(&t.client, t.plan.tunnel_server, pinger::INTERVAL).unwrap();
-    let served_by = |which| drop(ping.wait_answer(monotonic_ns(), Some(which), AFTER_WIREGUARD).unwrap());
+    let served_by = |which| {
+        ping.wait_answer(monotonic_ns(), Some(which), AFTER_WIREGUARD).unwrap();
+    };
     served_by(A);
     wait_until("B to go by probes", SOON, || Ok(b.status()?["detection"]["by"] == "probes")).unwrap();
 
@@ -73,10 +75,10 @@ fn with_less_than_the_unit_gives_it_does_not_start() {
     let file = "/run/host/etc/systemd/system/wgha.service";
     let whole = fs::read_to_string(t.a.namespace.path(file)).unwrap();
     for (from, to, says) in [
-        (" CAP_NET_RAW", "", "CAP_NET_RAW: missing"),
+        (" CAP_NET_RAW ", " ", "CAP_NET_RAW: missing"),
         ("SystemCallFilter=@system-service bpf", "SystemCallFilter=@system-service", "the kernel half"),
         ("AF_NETLINK ", "", "Address family not supported"),
-        ("ReadWritePaths=/run/wgha\n", "ReadOnlyPaths=/run/wgha\n", "Read-only file system"),
+        ("ReadWritePaths=/run/wgha\n", "ReadOnlyPaths=/run/wgha\n", "/run/wgha is not writable"),
     ] {
         assert!(whole.contains(from), "{from}");
         // It is to fail once, not for ever.
