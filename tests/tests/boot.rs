@@ -208,6 +208,27 @@ fn killed_in_the_middle_it_can_be_put_right_and_taken_off() {
     assert!(unfinished > 1, "it is never caught in the middle");
 }
 
+/// Where a kernel has no TCX the programs are in it; what others have put there is theirs.
+#[test]
+fn detach_takes_an_empty_clsact_off_and_leaves_one_in_use() {
+    if !may_run() {
+        return;
+    }
+    let t = Topology::ipv6().unwrap();
+    let tc = |words: &str| t.a.namespace.run("tc", &words.split(' ').collect::<Vec<_>>()).unwrap();
+    assert_closed(&fence(&t, &Settings::seed(&t.plan, A)));
+    tc("qdisc replace dev eno1 clsact");
+    detach_leaves_nothing(&t);
+    for direction in ["ingress", "egress"] {
+        tc("qdisc replace dev eno1 clsact");
+        tc(&format!("filter add dev eno1 {direction} protocol all u32 match u32 0 0 flowid 1:1"));
+        let detached = run_wgha(&t.a.namespace, &["detach", "--config", CONFIG]).unwrap();
+        assert!(detached.status.success() && has_clsact(&t.a.namespace), "{detached:?}");
+        assert!(tc(&format!("filter show dev eno1 {direction}")).contains("u32"));
+        tc("qdisc del dev eno1 clsact");
+    }
+}
+
 #[test]
 fn a_port_that_is_not_the_devices_is_told() {
     if !may_run() {

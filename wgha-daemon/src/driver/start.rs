@@ -40,6 +40,7 @@ use crate::{
         memory, netlink,
         packet_socket::PacketSocket,
         program::Program,
+        qdisc,
         realtime::{self, Conduct},
         requests::Requests,
         tunnel::{Raised, Tunnel},
@@ -317,6 +318,9 @@ pub async fn detach(config: &Config) -> anyhow::Result<()> {
     let _lock = take_uplink(config, &handle).await?;
     clear_away(&mut worker(config, Box::new(|_| ()))?).await?;
     attach::remove_clsact(&config.uplink.interface);
+    if let Some(uplink) = link::read(&handle, &config.uplink.interface).await? {
+        qdisc::remove_empty_clsact(&handle, uplink.index).await?;
+    }
     attach::remove_leftovers(&config.paths.bpffs, &[])?;
     pins::remove_maps(&config.paths.bpffs)?;
     mark::remove_all(&config.paths.bpffs)?;
