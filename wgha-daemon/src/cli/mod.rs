@@ -89,7 +89,7 @@ fn fenced(config: Config, fence: impl FnOnce(Config) -> anyhow::Result<Fence>) -
     let failed = daemon(|| {
         if fence(config)? == Fence::Guarded {
             output::complain(&anyhow::anyhow!(
-                "a daemon guards {uplink} already; nothing was touched, and the fence stays when it ends"
+                "a daemon guards {uplink} already, or did a moment ago; nothing was touched, and its fence stays"
             ));
             result = GUARDED;
         }
