@@ -11,7 +11,7 @@ use wgha_tests::{
     left::{counted, has_programs},
     may_run, monotonic_ns, pinger,
     privilege::skipped,
-    systemd::{Installed, SYSTEMD, Systemd, USER},
+    systemd::{Installed, SYSTEMD, Systemd, USER, packaged},
     wait_until,
 };
 
@@ -146,6 +146,26 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     let verified = systemd.run("systemd-analyze", &args).unwrap();
     let said = String::from_utf8_lossy(&verified.stderr).into_owned();
     assert!(verified.status.success() && said.is_empty(), "{said}");
+}
+
+/// What is said about the sandbox is said twice, and must not drift apart.
+#[test]
+fn the_fence_is_in_the_sandbox_of_the_daemon() {
+    let lines = |unit: &str| packaged(unit).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
+    let (daemon, fence) = (lines("wgha.service"), lines("wgha-fence.service"));
+    let sandbox = |unit: &[String]| {
+        let begin = unit.iter().position(|line| line == "NoNewPrivileges=yes").unwrap();
+        let end = unit.iter().position(|line| line == "[Install]").unwrap();
+        unit[begin..end].to_vec()
+    };
+    assert!(sandbox(&daemon).len() > 20);
+    assert_eq!(sandbox(&fence), sandbox(&daemon));
+    let capabilities = |unit: &[String]| {
+        let set = unit.iter().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).unwrap();
+        set.split(' ').map(str::to_owned).collect::<Vec<_>>()
+    };
+    let more = capabilities(&daemon);
+    assert!(capabilities(&fence).iter().all(|one| more.contains(one)));
 }
 
 /// A network in which A is under systemd, with what `prepare` installs as well; none, where systemd does not boot.
