@@ -356,7 +356,9 @@ fn spawn_daemon(namespace: &Namespace, settings: &Settings, through: &[&str]) ->
     if through.is_empty() {
         words.push(binary()?);
     } else {
-        std::fs::copy(binary()?, namespace.path(BINARY_OF_OTHERS)).context("copying wgha")?;
+        // Not by ourselves: a program that another thread starts meanwhile would have it open for writing (ETXTBSY).
+        let copy = "cat \"$1\" >\"$2\" && chmod 755 \"$2\"";
+        namespace.run("sh", &["-c", copy, "sh", &binary()?.to_string_lossy(), BINARY_OF_OTHERS])?;
         words.push(BINARY_OF_OTHERS.into());
     }
     words.extend(["run", "--config", CONFIG].map(PathBuf::from));

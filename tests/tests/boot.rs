@@ -1,7 +1,7 @@
 //! Between boot and election, and after a stop: whatever brings wg1 up, it is silent (I4, I11).
 #![expect(clippy::unwrap_used, reason = "tests panic")]
 
-use std::{fs, net::IpAddr, os::unix::fs::PermissionsExt as _, process::Output, time::Duration};
+use std::{fs, net::IpAddr, process::Output, time::Duration};
 
 use wgha_common::abi::Counter;
 use wgha_tests::{
@@ -193,10 +193,9 @@ fn a_daemon_that_is_being_executed_anew_is_left_alone() {
     let settings = Settings { peer: None, ..Settings::seed(&t.plan, A) };
     let mut node = Node::start_through(&t, A, &settings, &["/usr/bin/env"]).unwrap();
     node.wait_role("active", SOON).unwrap();
-    let path = t.a.namespace.path(BINARY_OF_OTHERS);
-    fs::remove_file(&path).unwrap();
-    fs::write(&path, "#!/bin/sh\n[ \"$1\" = run ] || exit 0\nexec sleep 1000\n").unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let replace = format!("rm {BINARY_OF_OTHERS}; cat >{BINARY_OF_OTHERS}; chmod 755 {BINARY_OF_OTHERS}");
+    let other = "#!/bin/sh\n[ \"$1\" = run ] || exit 0\nexec sleep 1000\n";
+    t.a.namespace.run_with_input("sh", &["-c", &replace], other).unwrap();
     node.hangup().unwrap();
     let name = format!("/proc/{}/comm", node.id());
     wait_until("the other program", SOON, || Ok(fs::read_to_string(&name)?.trim() == "sleep")).unwrap();

@@ -191,9 +191,9 @@ fn booted(prepare: impl FnOnce(&mut Topology, &mut Installed)) -> Option<(Topolo
     }
 }
 
-/// Who has the role keeps it.
+/// Who has the role keeps it, also where a busy machine keeps it waiting.
 fn settings(t: &Topology, which: Which) -> Settings {
-    Settings { preempt: false, ..Settings::seed(&t.plan, which) }
+    Settings { preempt: false, detect: Some(("50ms", 6)), ..Settings::seed(&t.plan, which) }
 }
 
 /// A userspace WireGuard must belong to the daemon's user.
