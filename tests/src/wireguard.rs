@@ -90,6 +90,17 @@ impl Tunnel {
         Ok(())
     }
 
+    /// Kills the program behind it, and the interface goes with that. The kernel's WireGuard cannot be killed: it is
+    /// deleted.
+    ///
+    /// # Errors
+    /// As [`Tunnel::delete`].
+    pub fn crash(&mut self) -> Result<()> {
+        let Some(mut process) = self.userspace.take() else { return self.delete() };
+        process.kill();
+        Ok(())
+    }
+
     /// Sets the link up or down by hand.
     ///
     /// # Errors

@@ -19,6 +19,7 @@
 //! | [`snapshot`] | the node, told |
 
 pub mod carrier;
+pub mod guard;
 pub mod handshakes;
 pub mod kernel;
 pub mod node;
