@@ -30,7 +30,7 @@ fn both_started_at_once_agree_and_never_both_answer() {
     }
     let topology = Topology::ipv6().unwrap();
     let observer = topology.observer().unwrap();
-    let wire = Wire::watch(&topology, &observer).unwrap();
+    let mut wire = Wire::watch(&topology, &observer).unwrap();
     let _asker = Asker::start(&observer, &topology.plan).unwrap();
     let both = || Node::start_both(&topology, |which| Settings::seed(&topology.plan, which)).unwrap();
     let [mut a, mut b] = both();
@@ -44,10 +44,10 @@ fn both_started_at_once_agree_and_never_both_answer() {
         [a, b] = both();
     }
     drop((a, b));
-    let seen = wire.into_sightings();
+    let seen = wire.take_sightings();
     let overlap = patience(Duration::from_millis(100));
-    let rules = Rules { overlap, advert_pause: advert_interval() * 7 / 2, ..Rules::default() };
-    assert_eq!(judge(&seen, &rules), [""; 0]);
+    let rules = Rules { overlap, advert_overlap: overlap, advert_pause: advert_interval() * 7 / 2, ..Rules::default() };
+    assert_eq!(judge(&seen, &rules), []);
     let answered =
         |s: &wgha_tests::storm::Sighting| s.view == View::Asker && matches!(s.what, What::Answer { .. });
     assert!(seen.iter().any(answered), "nobody has answered");

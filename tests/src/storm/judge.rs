@@ -39,25 +39,37 @@ pub struct Rules {
     pub silences: Vec<Silence>,
     /// Who is excused, and when.
     pub unfenced: Vec<Unfenced>,
-    /// For so long both may be seen to send from WireGuard's port, and for so long to send adverts.
+    /// For so long both may be heard to send from WireGuard's port.
     pub overlap: Duration,
+    /// For so long both may be heard to claim the role: whoever does not hear that it is outranked goes on for a while.
+    pub advert_overlap: Duration,
     /// Between two adverts of one that goes on: more is an end and a new beginning.
     pub advert_pause: Duration,
+}
+
+/// What was not allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// `CLOCK_MONOTONIC` ns.
+    pub at_ns: u64,
+    /// In a sentence.
+    pub what: String,
 }
 
 /// WireGuard of one that serves is not silent for longer: it is pinged all the time.
 const WIREGUARD_PAUSE: Duration = Duration::from_millis(50);
 
-/// What was not allowed, in sentences. `seen` is in order.
+/// What was not allowed. `seen` is in order.
 #[must_use]
-pub fn judge(seen: &[Sighting], rules: &Rules) -> Vec<String> {
+pub fn judge(seen: &[Sighting], rules: &Rules) -> Vec<Finding> {
     let seen: Vec<_> = seen.iter().copied().filter(|sighting| !rules.excuses(sighting)).collect();
     let mut wrong = foreign_sources(&seen);
     wrong.extend(rules.silences.iter().filter_map(|silence| broken(silence, &seen)));
     wrong.extend(answered_twice(&seen));
     let wireguard = |what| matches!(what, What::Wireguard { .. });
-    wrong.extend(rules.overlapping(&seen, "packets of WireGuard", WIREGUARD_PAUSE, wireguard));
-    wrong.extend(rules.overlapping(&seen, "adverts", rules.advert_pause, |what| what == What::Advert));
+    wrong.extend(overlapping(&seen, "packets of WireGuard", WIREGUARD_PAUSE, rules.overlap, wireguard));
+    let advert = |what| what == What::Advert;
+    wrong.extend(overlapping(&seen, "adverts", rules.advert_pause, rules.advert_overlap, advert));
     wrong
 }
 
@@ -66,45 +78,47 @@ impl Rules {
         let within = |u: &Unfenced| u.who == sighting.by && (u.from_ns..u.to_ns).contains(&sighting.at_ns);
         self.unfenced.iter().any(within)
     }
+}
 
-    /// Where the gateway has heard both for longer than is allowed.
-    fn overlapping(
-        &self,
-        seen: &[Sighting],
-        name: &str,
-        pause: Duration,
-        wanted: impl Fn(What) -> bool,
-    ) -> Vec<String> {
-        let times = |which| {
-            let of = seen.iter().filter(|s| s.view == View::Gateway && s.by == which && wanted(s.what));
-            activities(of.map(|s| s.at_ns), pause)
-        };
-        let longer = |(at, length): &(u64, Duration)| {
-            (*length > self.overlap).then(|| format!("at {at} {name} have come from both for {length:?}"))
-        };
-        overlaps(&times(A), &times(B)).iter().filter_map(longer).collect()
-    }
+/// Where the gateway has heard both for longer than is allowed.
+fn overlapping(
+    seen: &[Sighting],
+    name: &str,
+    pause: Duration,
+    longest: Duration,
+    wanted: impl Fn(What) -> bool,
+) -> Vec<Finding> {
+    let times = |which| {
+        let of = seen.iter().filter(|s| s.view == View::Gateway && s.by == which && wanted(s.what));
+        activities(of.map(|s| s.at_ns), pause)
+    };
+    let found = overlaps(&times(A), &times(B)).into_iter().filter(|(_, length)| *length > longest);
+    let told = |(at_ns, length)| Finding { at_ns, what: format!("{name} have come from both for {length:?}") };
+    found.map(told).collect()
 }
 
 /// Invariant I8.
-fn foreign_sources(seen: &[Sighting]) -> Vec<String> {
+fn foreign_sources(seen: &[Sighting]) -> Vec<Finding> {
     let foreign = seen.iter().find(|s| s.what == What::Wireguard { from_vip: false });
-    let told = |s: &Sighting| format!("at {} WireGuard on {} has sent from another address", s.at_ns, s.by);
+    let told = |s: &Sighting| {
+        Finding { at_ns: s.at_ns, what: format!("WireGuard on {} has sent from another address", s.by) }
+    };
     foreign.map(told).into_iter().collect()
 }
 
 /// Invariant I4.
-fn broken(silence: &Silence, seen: &[Sighting]) -> Option<String> {
+fn broken(silence: &Silence, seen: &[Sighting]) -> Option<Finding> {
     let Silence { who, from_ns, to_ns, because } = *silence;
     let from = seen.partition_point(|s| s.at_ns < from_ns);
     let during = seen[from..].iter().take_while(|s| s.at_ns < to_ns);
     let said = during.filter(|s| s.by == who && s.view == View::Port).next()?;
     let since = Duration::from_nanos(said.at_ns - from_ns);
-    Some(format!("at {} {who}, which {because}, has said {:?}, after {since:?}", said.at_ns, said.what))
+    let what = format!("{who}, which {because}, has said {:?}, after {since:?}", said.what);
+    Some(Finding { at_ns: said.at_ns, what })
 }
 
 /// One question, and an answer by each.
-fn answered_twice(seen: &[Sighting]) -> Vec<String> {
+fn answered_twice(seen: &[Sighting]) -> Vec<Finding> {
     // A name is used again after this.
     let round = asker::EVERY * u32::from(asker::NAMES) / 2;
     let mut last: BTreeMap<IpAddr, (Which, u64)> = BTreeMap::new();
@@ -115,10 +129,9 @@ fn answered_twice(seen: &[Sighting]) -> Vec<String> {
             && by != s.by
             && Duration::from_nanos(s.at_ns - at_ns) < round
         {
-            wrong.push(format!(
-                "at {} {} has answered for the VIP what {by} has answered, too",
-                s.at_ns, s.by
-            ));
+            let since = Duration::from_nanos(s.at_ns - at_ns);
+            let what = format!("{} has answered for the VIP, {since:?} after {by} has answered the same question", s.by);
+            wrong.push(Finding { at_ns: s.at_ns, what });
         }
     }
     wrong
@@ -169,7 +182,7 @@ mod tests {
 
     fn rules() -> Rules {
         let (overlap, advert_pause) = (Duration::from_millis(20), Duration::from_millis(350));
-        Rules { overlap, advert_pause, ..Rules::default() }
+        Rules { overlap, advert_overlap: overlap, advert_pause, ..Rules::default() }
     }
 
     fn sighting(ms: u64, by: Which, view: View, what: What) -> Sighting {
@@ -180,7 +193,7 @@ mod tests {
         ms.map(|ms| sighting(ms, by, View::Gateway, what)).collect()
     }
 
-    fn judged(mut seen: Vec<Sighting>, rules: &Rules) -> Vec<String> {
+    fn judged(mut seen: Vec<Sighting>, rules: &Rules) -> Vec<Finding> {
         seen.sort_by_key(|s| s.at_ns);
         judge(&seen, rules)
     }
@@ -194,7 +207,7 @@ mod tests {
         seen.extend(sends(B, What::Advert, (150..400).step_by(10)));
         seen.push(sighting(50, A, View::Asker, What::Answer { to: [192, 0, 2, 100].into() }));
         seen.push(sighting(2050, B, View::Asker, What::Answer { to: [192, 0, 2, 100].into() }));
-        assert_eq!(judged(seen, &rules()), [""; 0]);
+        assert_eq!(judged(seen, &rules()), []);
     }
 
     #[test]
@@ -205,7 +218,7 @@ mod tests {
                 seen.extend(sends(B, what, (100 - ms..300).step_by(5)));
                 judged(seen, &rules())
             };
-            assert_eq!(both(20), [""; 0]);
+            assert_eq!(both(20), []);
             assert_eq!(both(50).len(), 1, "{:?}", both(50));
         }
     }
@@ -224,7 +237,7 @@ mod tests {
     fn two_answers_to_one_question_are_found() {
         let answer =
             |ms, by, name| sighting(ms, by, View::Asker, What::Answer { to: [192, 0, 2, name].into() });
-        assert_eq!(judged(vec![answer(1, A, 1), answer(1, B, 2), answer(2, A, 1)], &rules()), [""; 0]);
+        assert_eq!(judged(vec![answer(1, A, 1), answer(1, B, 2), answer(2, A, 1)], &rules()), []);
         assert_eq!(judged(vec![answer(1, A, 1), answer(2, B, 1)], &rules()).len(), 1);
     }
 

@@ -11,7 +11,7 @@ mod report;
 mod wire;
 
 pub use asker::Asker;
-pub use judge::{Rules, Silence, judge};
+pub use judge::{Finding, Rules, Silence, judge};
 pub use kind::{Kind, Strike};
 pub use report::{Record, Report};
 pub use wire::{Sighting, View, What, Wire};
@@ -39,6 +39,8 @@ use crate::{
 const LAPSED: Duration = Duration::from_millis(150);
 /// How long two may be heard at once. In truth it is a tick of the kernel's coarse clock.
 const OVERLAP: Duration = Duration::from_millis(100);
+/// How long two may be heard to claim the role: while one of them does not hear the other.
+const ADVERT_OVERLAP: Duration = Duration::from_secs(2);
 /// After a fault everything is well again within this. It is a second, unless WireGuard has to wait for its own timers.
 const WELL_AGAIN: Duration = Duration::from_secs(60);
 /// One of so many has company.
@@ -97,7 +99,7 @@ impl Storm {
         let wire = Wire::watch(&pair.topology, &asking)?;
         let asker = Asker::start(&asking, &pair.topology.plan)?;
         let rules =
-            Rules { overlap: patience(OVERLAP), advert_pause: advert_interval() * 7 / 2, ..Rules::default() };
+            Rules { overlap: patience(OVERLAP), advert_overlap: patience(ADVERT_OVERLAP), advert_pause: advert_interval() * 7 / 2, ..Rules::default() };
         let mut storm = Self {
             random: Random::new(setup.seed),
             setup,
@@ -217,6 +219,7 @@ impl Storm {
         let ended = outages.iter().filter_map(|outage| Some((outage.length()?, outage.to_ns?)));
         let (outage, end_ns) = ended.max().map_or((None, 0), |(length, to)| (Some(length), to));
         self.records.push(Record {
+            began_ns,
             strikes: strikes.to_vec(),
             outage,
             outage_after: Duration::from_nanos(end_ns.saturating_sub(over_ns)),
@@ -279,9 +282,8 @@ impl Storm {
             wrong.extend(self.left(which, before)?);
         }
         let asked = self.asker.asked();
-        drop(self.asker);
-        let seen = self.wire.into_sightings();
-        wrong.extend(judge(&seen, &self.rules));
+        let seen = self.wire.take_sightings();
+        wrong.extend(judge(&seen, &self.rules).iter().map(|finding| self.tell(finding)));
         wrong.extend(self.lives.grown());
         let is_answer = |s: &&Sighting| s.view == View::Asker && matches!(s.what, What::Answer { .. });
         Ok(Report {
@@ -295,6 +297,19 @@ impl Storm {
             lives: self.lives,
             took,
         })
+    }
+
+    /// With the fault during which it was.
+    fn tell(&self, finding: &Finding) -> String {
+        let during = self.records.iter().enumerate().rfind(|(_, record)| record.began_ns <= finding.at_ns);
+        let during = during.map_or_else(
+            || "before the first fault".to_owned(),
+            |(i, record)| {
+                let since = Duration::from_nanos(finding.at_ns - record.began_ns);
+                format!("{since:?} after the beginning of fault {}, {:?}", i + 1, record.strikes)
+            },
+        );
+        format!("{} ({during})", finding.what)
     }
 
     /// What `wgha detach` leaves that was not there before, and what is missing.

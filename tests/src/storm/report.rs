@@ -10,6 +10,8 @@ use super::{kind::Strike, lives::Lives};
 /// One fault, or two at once, and what the tunnel has seen of it.
 #[derive(Debug, Clone)]
 pub struct Record {
+    /// `CLOCK_MONOTONIC` ns.
+    pub began_ns: u64,
     /// What happened.
     pub strikes: Vec<Strike>,
     /// How long the tunnel was silent; nothing: it was not.
@@ -184,6 +186,7 @@ mod tests {
     #[test]
     fn faults_are_counted_by_kind() {
         let record = |kind, outage| Record {
+            began_ns: 0,
             strikes: vec![Strike { kind, which: Which::A }],
             outage,
             outage_after: Duration::ZERO,

@@ -94,12 +94,13 @@ impl Wire {
         }
     }
 
-    /// All that has been seen, in order.
+    /// All that has been seen so far, in order; it is forgotten here.
     #[must_use]
-    pub fn into_sightings(mut self) -> Vec<Sighting> {
+    pub fn take_sightings(&mut self) -> Vec<Sighting> {
         self.read();
-        self.seen.sort_by_key(|sighting| sighting.at_ns);
-        self.seen
+        let mut seen = std::mem::take(&mut self.seen);
+        seen.sort_by_key(|sighting| sighting.at_ns);
+        seen
     }
 }
 

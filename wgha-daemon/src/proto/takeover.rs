@@ -30,6 +30,9 @@ const GREETING_PAUSE: Duration = Duration::from_secs(1);
 /// It is doubled so many times at most: 17 minutes.
 const GREETING_DOUBLINGS: u32 = 10;
 
+/// Who was not provoked for so long has forgotten how often it was.
+const GREETING_FORGOTTEN: Duration = Duration::from_secs(10);
+
 /// How long whoever sets the tunnel up may take for its addresses and routes.
 const STRAY_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -130,10 +133,26 @@ impl Machine {
     /// Somebody else has served: clients may have sessions with it, and nobody would tell them that it has ended. One that
     /// goes on to claim the role, and serves nobody, must not cost them theirs again and again.
     pub(super) fn greet_again(&mut self, now: Timestamp) {
-        let pause = GREETING_PAUSE * 2_u32.pow(self.group.greetings.min(GREETING_DOUBLINGS));
-        if self.holds_vip() && now >= self.group.greeted + pause {
+        if now.since(self.group.provoked) >= GREETING_FORGOTTEN {
+            self.group.greetings = 0;
+        }
+        self.group.provoked = now;
+        let earliest = self.group.greeted + GREETING_PAUSE * 2_u32.pow(self.group.greetings.min(GREETING_DOUBLINGS));
+        if now >= earliest {
+            self.greet(now);
+        } else if self.timers.at(Timer::Greet).is_none() {
+            // Not to do so at all would leave them to WireGuard's own 15 s.
+            self.timers.arm(Timer::Greet, earliest);
+        }
+    }
+
+    pub(super) fn greet(&mut self, now: Timestamp) {
+        if self.holds_vip() {
+            self.timers.disarm(Timer::Greet);
             self.group.greetings += 1;
             self.start_handshakes(now);
+        } else {
+            self.timers.arm(Timer::Greet, now + GREETING_PAUSE);
         }
     }
 
