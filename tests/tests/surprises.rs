@@ -46,7 +46,12 @@ fn both_started_at_once_agree_and_never_both_answer() {
     drop((a, b));
     let seen = wire.take_sightings();
     let overlap = patience(Duration::from_millis(100));
-    let rules = Rules { overlap, advert_overlap: overlap, advert_pause: advert_interval() * 7 / 2, ..Rules::default() };
+    let rules = Rules {
+        overlap,
+        advert_overlap: overlap,
+        advert_pause: advert_interval() * 7 / 2,
+        ..Rules::default()
+    };
     assert_eq!(judge(&seen, &rules), []);
     let answered =
         |s: &wgha_tests::storm::Sighting| s.view == View::Asker && matches!(s.what, What::Answer { .. });

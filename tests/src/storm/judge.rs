@@ -32,6 +32,15 @@ pub struct Unfenced {
     pub to_ns: u64,
 }
 
+/// A time in which both may answer: a cut between them has ended, and the one that yields has not heard the other yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Healing {
+    /// `CLOCK_MONOTONIC` ns.
+    pub from_ns: u64,
+    /// The same, exclusive.
+    pub to_ns: u64,
+}
+
 /// What must hold when.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
@@ -39,6 +48,8 @@ pub struct Rules {
     pub silences: Vec<Silence>,
     /// Who is excused, and when.
     pub unfenced: Vec<Unfenced>,
+    /// When cuts have ended.
+    pub healing: Vec<Healing>,
     /// For so long both may be heard to send from WireGuard's port.
     pub overlap: Duration,
     /// For so long both may be heard to claim the role: whoever does not hear that it is outranked goes on for a while.
@@ -65,7 +76,7 @@ pub fn judge(seen: &[Sighting], rules: &Rules) -> Vec<Finding> {
     let seen: Vec<_> = seen.iter().copied().filter(|sighting| !rules.excuses(sighting)).collect();
     let mut wrong = foreign_sources(&seen);
     wrong.extend(rules.silences.iter().filter_map(|silence| broken(silence, &seen)));
-    wrong.extend(answered_twice(&seen));
+    wrong.extend(answered_twice(&seen, &rules.healing));
     let wireguard = |what| matches!(what, What::Wireguard { .. });
     wrong.extend(overlapping(&seen, "packets of WireGuard", WIREGUARD_PAUSE, rules.overlap, wireguard));
     let advert = |what| what == What::Advert;
@@ -93,15 +104,17 @@ fn overlapping(
         activities(of.map(|s| s.at_ns), pause)
     };
     let found = overlaps(&times(A), &times(B)).into_iter().filter(|(_, length)| *length > longest);
-    let told = |(at_ns, length)| Finding { at_ns, what: format!("{name} have come from both for {length:?}") };
+    let told =
+        |(at_ns, length)| Finding { at_ns, what: format!("{name} have come from both for {length:?}") };
     found.map(told).collect()
 }
 
 /// Invariant I8.
 fn foreign_sources(seen: &[Sighting]) -> Vec<Finding> {
     let foreign = seen.iter().find(|s| s.what == What::Wireguard { from_vip: false });
-    let told = |s: &Sighting| {
-        Finding { at_ns: s.at_ns, what: format!("WireGuard on {} has sent from another address", s.by) }
+    let told = |s: &Sighting| Finding {
+        at_ns: s.at_ns,
+        what: format!("WireGuard on {} has sent from another address", s.by),
     };
     foreign.map(told).into_iter().collect()
 }
@@ -118,7 +131,7 @@ fn broken(silence: &Silence, seen: &[Sighting]) -> Option<Finding> {
 }
 
 /// One question, and an answer by each.
-fn answered_twice(seen: &[Sighting]) -> Vec<Finding> {
+fn answered_twice(seen: &[Sighting], healing: &[Healing]) -> Vec<Finding> {
     // A name is used again after this.
     let round = asker::EVERY * u32::from(asker::NAMES) / 2;
     let mut last: BTreeMap<IpAddr, (Which, u64)> = BTreeMap::new();
@@ -128,9 +141,13 @@ fn answered_twice(seen: &[Sighting]) -> Vec<Finding> {
         if let Some((by, at_ns)) = last.insert(to, (s.by, s.at_ns))
             && by != s.by
             && Duration::from_nanos(s.at_ns - at_ns) < round
+            && !healing.iter().any(|h| (h.from_ns..h.to_ns).contains(&s.at_ns))
         {
             let since = Duration::from_nanos(s.at_ns - at_ns);
-            let what = format!("{} has answered for the VIP, {since:?} after {by} has answered the same question", s.by);
+            let what = format!(
+                "{} has answered for the VIP, {since:?} after {by} has answered the same question",
+                s.by
+            );
             wrong.push(Finding { at_ns: s.at_ns, what });
         }
     }
@@ -160,6 +177,12 @@ fn overlaps(one: &[(u64, u64)], other: &[(u64, u64)]) -> Vec<(u64, Duration)> {
         }
     }
     found
+}
+
+/// How many questions both have answered.
+#[must_use]
+pub fn doubly_answered(seen: &[Sighting]) -> usize {
+    answered_twice(seen, &[]).len()
 }
 
 /// The longest for which the gateway has heard WireGuard of both.
@@ -238,7 +261,12 @@ mod tests {
         let answer =
             |ms, by, name| sighting(ms, by, View::Asker, What::Answer { to: [192, 0, 2, name].into() });
         assert_eq!(judged(vec![answer(1, A, 1), answer(1, B, 2), answer(2, A, 1)], &rules()), []);
-        assert_eq!(judged(vec![answer(1, A, 1), answer(2, B, 1)], &rules()).len(), 1);
+        let twice = || vec![answer(1, A, 1), answer(2, B, 1)];
+        assert_eq!(judged(twice(), &rules()).len(), 1);
+        let healed = |from_ns, to_ns| {
+            judged(twice(), &Rules { healing: vec![Healing { from_ns, to_ns }], ..rules() }).len()
+        };
+        assert_eq!((healed(0, 2_000_001), healed(0, 2_000_000), healed(2_000_001, 9_000_000)), (0, 1, 1));
     }
 
     #[test]

@@ -156,6 +156,12 @@ impl Kind {
         matches!(self, Self::Killed | Self::Stalled | Self::BothAtOnce)
     }
 
+    /// Whether the servers do not hear each other meanwhile, and both may serve those that they do hear.
+    #[must_use]
+    pub const fn parts(self) -> bool {
+        matches!(self, Self::Cut | Self::Mute | Self::Deaf)
+    }
+
     /// Whether the server is without its fence meanwhile.
     #[must_use]
     pub const fn takes_fence(self) -> bool {

@@ -22,7 +22,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use self::{
-    judge::{Unfenced, longest_overlap},
+    judge::{Healing, Unfenced, doubly_answered, longest_overlap},
     lives::Lives,
 };
 use crate::{
@@ -39,6 +39,8 @@ use crate::{
 const LAPSED: Duration = Duration::from_millis(150);
 /// How long two may be heard at once. In truth it is a tick of the kernel's coarse clock.
 const OVERLAP: Duration = Duration::from_millis(100);
+/// So long after the end of a cut both may still answer. In truth until the first advert gets through, 100 ms at most.
+const HEALED: Duration = Duration::from_millis(500);
 /// How long two may be heard to claim the role: while one of them does not hear the other.
 const ADVERT_OVERLAP: Duration = Duration::from_secs(2);
 /// After a fault everything is well again within this. It is a second, unless WireGuard has to wait for its own timers.
@@ -98,8 +100,12 @@ impl Storm {
         let asking = pair.topology.observer()?;
         let wire = Wire::watch(&pair.topology, &asking)?;
         let asker = Asker::start(&asking, &pair.topology.plan)?;
-        let rules =
-            Rules { overlap: patience(OVERLAP), advert_overlap: patience(ADVERT_OVERLAP), advert_pause: advert_interval() * 7 / 2, ..Rules::default() };
+        let rules = Rules {
+            overlap: patience(OVERLAP),
+            advert_overlap: patience(ADVERT_OVERLAP),
+            advert_pause: advert_interval() * 7 / 2,
+            ..Rules::default()
+        };
         let mut storm = Self {
             random: Random::new(setup.seed),
             setup,
@@ -174,7 +180,12 @@ impl Storm {
         }
         for (strike, since_ns, kept) in under_way {
             self.expect_silence(strike, since_ns);
+            let from_ns = monotonic_ns();
             strike.end(&mut self.pair, &settings, kept).with_context(|| format!("the end of {strike}"))?;
+            if strike.kind.parts() {
+                let to_ns = monotonic_ns() + nanos(patience(HEALED));
+                self.rules.healing.push(Healing { from_ns, to_ns });
+            }
         }
         let over_ns = monotonic_ns();
         self.wait_well(over_ns)?;
@@ -293,6 +304,7 @@ impl Storm {
             wrong,
             questions: (asked, seen.iter().filter(is_answer).count()),
             sightings: seen.len(),
+            doubly: doubly_answered(&seen),
             overlap: longest_overlap(&seen),
             lives: self.lives,
             took,

@@ -35,6 +35,8 @@ pub struct Report {
     pub wrong: Vec<String>,
     /// How often somebody asked for the VIP, and was answered.
     pub questions: (u64, usize),
+    /// How many questions both have answered, for a moment after a cut between them.
+    pub doubly: usize,
     /// How many packets and adverts of a server that serves were looked at.
     pub sightings: usize,
     /// The longest for which WireGuard of both was heard.
@@ -111,6 +113,7 @@ impl Report {
             "wrong": self.wrong,
             "questions": self.questions.0,
             "answers": self.questions.1,
+            "answered_by_both": self.doubly,
             "sightings": self.sightings,
             "overlap_ms": in_millis(self.overlap),
             "faults": self.records.iter().map(record).collect::<Vec<_>>(),
@@ -134,7 +137,11 @@ impl fmt::Display for Report {
         }
         line(f, "all", all.cells())?;
         let (asked, answered) = self.questions;
-        writeln!(f, "\nThe VIP was asked for {asked} times, and answered for {answered} times.")?;
+        writeln!(
+            f,
+            "\nThe VIP was asked for {asked} times, and answered for {answered} times; {} times by both, after a cut.",
+            self.doubly
+        )?;
         writeln!(
             f,
             "{} packets of whoever serves were looked at; WireGuard of both for {:?} at most.",
@@ -202,6 +209,7 @@ mod tests {
             records,
             wrong: vec!["two".into()],
             questions: (9, 8),
+            doubly: 0,
             sightings: 5,
             overlap: ms(1),
             lives: Lives::default(),

@@ -137,7 +137,8 @@ impl Machine {
             self.group.greetings = 0;
         }
         self.group.provoked = now;
-        let earliest = self.group.greeted + GREETING_PAUSE * 2_u32.pow(self.group.greetings.min(GREETING_DOUBLINGS));
+        let earliest =
+            self.group.greeted + GREETING_PAUSE * 2_u32.pow(self.group.greetings.min(GREETING_DOUBLINGS));
         if now >= earliest {
             self.greet(now);
         } else if self.timers.at(Timer::Greet).is_none() {
