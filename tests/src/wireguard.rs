@@ -153,9 +153,10 @@ pub fn has_address(namespace: &Namespace, interface: &str, address: IpAddr) -> b
     shown.is_ok_and(|line| line.split_whitespace().any(|word| word.starts_with(&prefix)))
 }
 
-/// Of a userspace implementation.
+/// Of a userspace implementation. It says /var/run, which may be a link that leads out of the namespace when it is seen from
+/// outside.
 fn socket_of(interface: &str) -> String {
-    format!("/var/run/wireguard/{interface}.sock")
+    format!("/run/wireguard/{interface}.sock")
 }
 
 fn create_interface(namespace: &Namespace, through: &[String], interface: &str) -> Result<Option<Process>> {
