@@ -1,6 +1,7 @@
 //! Faults at random, one after the other: never two that serve, never nobody for long, and nothing is left in the end.
 //!
-//! `WGHA_STORM_FAULTS` says how many in each of the two runs, `WGHA_STORM_SEED` which; a failure prints the seed.
+//! `WGHA_STORM_FAULTS` says how many in each of the two runs, `WGHA_STORM_SEED` which, `WGHA_STORM_ONLY` of what name; a
+//! failure prints the seed.
 #![expect(clippy::unwrap_used, reason = "tests panic")]
 
 use std::{env, time::Duration};
@@ -9,7 +10,7 @@ use wgha_tests::{
     Topology,
     clock::patience,
     may_run,
-    storm::{Report, Setup, Storm},
+    storm::{Kind, Report, Setup, Storm},
 };
 
 /// In each of the two runs.
@@ -39,7 +40,9 @@ fn weather(topology: Topology, name: &'static str, seed: u64, preempt: bool) {
     let seed = number("WGHA_STORM_SEED").unwrap_or(seed);
     let faults = usize::try_from(number("WGHA_STORM_FAULTS").unwrap_or(FAULTS)).unwrap();
     println!("WGHA_STORM_SEED={seed} WGHA_STORM_FAULTS={faults}");
-    let mut storm = Storm::begin(topology, Setup { name, seed, faults, preempt }).unwrap();
+    let only = env::var("WGHA_STORM_ONLY").unwrap_or_default();
+    let kinds: Vec<_> = Kind::ALL.into_iter().filter(|kind| kind.name().contains(&only)).collect();
+    let mut storm = Storm::begin(topology, Setup { name, seed, faults, preempt, kinds }).unwrap();
     if let Err(e) = storm.rage() {
         panic!("{e:#}");
     }

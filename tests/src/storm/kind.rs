@@ -162,6 +162,12 @@ impl Kind {
         matches!(self, Self::Cut | Self::Mute | Self::Deaf)
     }
 
+    /// Whether wg1 is another one afterwards.
+    #[must_use]
+    pub const fn renews_tunnel(self) -> bool {
+        matches!(self, Self::TunnelCrashed | Self::TunnelReplaced)
+    }
+
     /// Whether the server is without its fence meanwhile.
     #[must_use]
     pub const fn takes_fence(self) -> bool {
@@ -180,6 +186,13 @@ impl Strike {
             && !alone.contains(&self.kind)
             && !alone.contains(&other.kind)
             && !(daemon && self.which == other.which)
+            // Nobody would know where the client is.
+            && !(self.forgets() && other.forgets())
+    }
+
+    /// Whether somebody forgets where the client is, until somebody else tells.
+    const fn forgets(&self) -> bool {
+        self.kind.renews_tunnel() || matches!(self.kind, Kind::Killed | Kind::Stopped | Kind::PinsRemoved)
     }
 
     /// It happens.
@@ -330,5 +343,6 @@ mod tests {
         assert!(!goes(Kind::Mute, A, Kind::Deaf, B));
         assert!(goes(Kind::Mute, A, Kind::VipRemoved, A));
         assert!(!goes(Kind::Roamed, A, Kind::Killed, A));
+        assert!(!goes(Kind::TunnelCrashed, A, Kind::Stopped, B));
     }
 }

@@ -41,10 +41,14 @@ const LAPSED: Duration = Duration::from_millis(150);
 const OVERLAP: Duration = Duration::from_millis(100);
 /// So long after the end of a cut both may still answer. In truth until the first advert gets through, 100 ms at most.
 const HEALED: Duration = Duration::from_millis(500);
+/// How long a new wg1 and its port may take to be known.
+const PORT_KNOWN: Duration = Duration::from_secs(1);
 /// How long two may be heard to claim the role: while one of them does not hear the other.
 const ADVERT_OVERLAP: Duration = Duration::from_secs(2);
 /// After a fault everything is well again within this. It is a second, unless WireGuard has to wait for its own timers.
 const WELL_AGAIN: Duration = Duration::from_secs(60);
+/// If the tunnel does not answer for so long, the roles may have changed meanwhile.
+const ANSWERED: Duration = Duration::from_millis(300);
 /// One of so many has company.
 const TWO_AT_ONCE: u64 = 8;
 
@@ -59,6 +63,8 @@ pub struct Setup {
     pub faults: usize,
     /// `[vrrp] preempt`: else whoever serves goes on to do so.
     pub preempt: bool,
+    /// Which faults.
+    pub kinds: Vec<Kind>,
 }
 
 /// A run under way.
@@ -156,7 +162,7 @@ impl Storm {
     }
 
     fn choose_one(&mut self) -> Strike {
-        let kind = self.random.pick(&Kind::ALL);
+        let kind = self.random.pick(&self.setup.kinds);
         let which = kind.target(self.calm.0, &mut self.random);
         Strike { kind, which }
     }
@@ -182,6 +188,11 @@ impl Storm {
             self.expect_silence(strike, since_ns);
             let from_ns = monotonic_ns();
             strike.end(&mut self.pair, &settings, kept).with_context(|| format!("the end of {strike}"))?;
+            if strike.kind.renews_tunnel() {
+                // Until its port is set it has another one, which is what the daemon may have read.
+                let to_ns = from_ns + nanos(patience(PORT_KNOWN));
+                self.rules.unfenced.push(Unfenced { who: strike.which, from_ns, to_ns });
+            }
             if strike.kind.parts() {
                 let to_ns = monotonic_ns() + nanos(patience(HEALED));
                 self.rules.healing.push(Healing { from_ns, to_ns });
@@ -226,33 +237,43 @@ impl Storm {
     }
 
     fn record(&mut self, strikes: &[Strike], began_ns: u64, over_ns: u64) {
-        let outages = self.ping.outages(began_ns);
-        let ended = outages.iter().filter_map(|outage| Some((outage.length()?, outage.to_ns?)));
-        let (outage, end_ns) = ended.max().map_or((None, 0), |(length, to)| (Some(length), to));
         self.records.push(Record {
             began_ns,
+            over_ns,
             strikes: strikes.to_vec(),
-            outage,
-            outage_after: Duration::from_nanos(end_ns.saturating_sub(over_ns)),
+            outage: None,
+            outage_after: Duration::ZERO,
             healthy_after: Duration::from_nanos(self.calm.1.saturating_sub(over_ns)),
         });
+    }
+
+    /// What the tunnel has seen of each fault. Pings of the last moment are not counted as lost yet.
+    fn count_outages(&mut self) -> Result<()> {
+        clock::observe_for(Duration::from_millis(500))?;
+        let Some(first) = self.records.first() else { return Ok(()) };
+        for outage in self.ping.outages(first.began_ns) {
+            let (Some(length), Some(to_ns)) = (outage.length(), outage.to_ns) else { continue };
+            let Some(record) = self.records.iter_mut().rfind(|record| record.began_ns < to_ns) else {
+                continue;
+            };
+            record.outage = record.outage.max(Some(length));
+            let after = Duration::from_nanos(to_ns.saturating_sub(record.over_ns));
+            record.outage_after = record.outage_after.max(after.min(length));
+        }
+        Ok(())
     }
 
     /// Waits until one serves, the other is its Backup and knows everything that it needs, and the tunnel answers.
     fn wait_well(&mut self, since_ns: u64) -> Result<()> {
         let mut lacking = String::new();
         let looked = clock::wait_for("all to be well", WELL_AGAIN, || {
-            let found = well(&self.pair, self.setup.preempt);
-            match found {
-                Ok(found) => Ok(Some(found)),
-                Err(e) => {
-                    lacking = format!("{e:#}");
-                    Ok(None)
-                }
-            }
+            let found = well(&self.pair, self.setup.preempt).and_then(|found| {
+                self.ping.wait_answer(since_ns, Some(found.0), ANSWERED)?;
+                Ok(found)
+            });
+            Ok(found.inspect_err(|e| lacking = format!("{e:#}")).ok())
         });
         let (active, statuses) = looked.with_context(|| lacking)?;
-        self.ping.wait_answer(since_ns, Some(active), AFTER_WIREGUARD)?;
         for (which, status) in Which::BOTH.into_iter().zip(&statuses) {
             self.lives.note(self.pair.node(which), status)?;
         }
@@ -278,6 +299,7 @@ impl Storm {
     /// # Errors
     /// That something cannot be stopped. What is wrong is in the report.
     pub fn end(mut self) -> Result<Report> {
+        self.count_outages()?;
         let first = self.random.pick(&Which::BOTH);
         let mut wrong = Vec::new();
         for which in [first, first.other()] {
@@ -373,9 +395,20 @@ fn well(pair: &Pair, preempt: bool) -> Result<(Which, [Value; 2])> {
     ensure!(of_backup["detection"]["by"] == "probes", "detection: {}", of_backup["detection"]);
     let server = pair.topology.server(active.other());
     ensure!(!server.has_address(pair.topology.plan.vip), "the Backup has the VIP");
-    let endpoints = server.tunnel.wg_show("endpoints")?;
-    ensure!(!endpoints.contains("(none)"), "the Backup does not know where the client is");
+    let (known, client) = (server.tunnel.wg_show("endpoints")?, client(&pair.topology)?);
+    ensure!(
+        known.contains(&client),
+        "the Backup does not know that the client is at {client}, but {}",
+        known.trim()
+    );
     Ok((active, statuses))
+}
+
+/// Where the client is, as `wg show` says it.
+fn client(topology: &Topology) -> Result<String> {
+    let port = topology.client_tunnel.wg_show("listen-port")?;
+    let port: u16 = port.trim().parse().context("the client's port")?;
+    Ok(std::net::SocketAddr::new(topology.plan.client, port).to_string())
 }
 
 fn nanos(time: Duration) -> u64 {

@@ -12,6 +12,8 @@ use super::{kind::Strike, lives::Lives};
 pub struct Record {
     /// `CLOCK_MONOTONIC` ns.
     pub began_ns: u64,
+    /// When it was over.
+    pub over_ns: u64,
     /// What happened.
     pub strikes: Vec<Strike>,
     /// How long the tunnel was silent; nothing: it was not.
@@ -194,6 +196,7 @@ mod tests {
     fn faults_are_counted_by_kind() {
         let record = |kind, outage| Record {
             began_ns: 0,
+            over_ns: 0,
             strikes: vec![Strike { kind, which: Which::A }],
             outage,
             outage_after: Duration::ZERO,
