@@ -18,18 +18,18 @@ const FAULTS: u64 = 100;
 /// The tunnel is back within this after a fault is over. Mostly it takes some milliseconds, but a WireGuard that has lost
 /// a handshake tries again after 5 s only.
 const BACK: Duration = Duration::from_secs(20);
-/// Half of all outages are shorter than this, however busy the machine: with the defaults some 70 ms are usual.
-const USUAL: Duration = Duration::from_millis(500);
+/// Half of all outages are shorter than this, however busy the machine: some 100 ms are usual on an idle one.
+const USUAL: Duration = Duration::from_secs(2);
 
 #[test]
-fn whatever_happens_in_ipv6_with_preemption() {
+fn storm_in_ipv6_with_preemption() {
     if may_run() {
         weather(Topology::ipv6().unwrap(), "ipv6-preempt", 1, true);
     }
 }
 
 #[test]
-fn whatever_happens_in_ipv4_without_preemption() {
+fn storm_in_ipv4_without_preemption() {
     if may_run() {
         weather(Topology::ipv4().unwrap(), "ipv4-nopreempt", 2, false);
     }

@@ -123,8 +123,8 @@ fn foreign_sources(seen: &[Sighting]) -> Vec<Finding> {
 fn broken(silence: &Silence, seen: &[Sighting]) -> Option<Finding> {
     let Silence { who, from_ns, to_ns, because } = *silence;
     let from = seen.partition_point(|s| s.at_ns < from_ns);
-    let during = seen[from..].iter().take_while(|s| s.at_ns < to_ns);
-    let said = during.filter(|s| s.by == who && s.view == View::Port).next()?;
+    let mut during = seen[from..].iter().take_while(|s| s.at_ns < to_ns);
+    let said = during.find(|s| s.by == who && s.view == View::Port)?;
     let since = Duration::from_nanos(said.at_ns - from_ns);
     let what = format!("{who}, which {because}, has said {:?}, after {since:?}", said.what);
     Some(Finding { at_ns: said.at_ns, what })

@@ -180,14 +180,12 @@ impl Strike {
     #[must_use]
     pub fn goes_with(&self, other: &Self) -> bool {
         let (one, two) = (self.kind.class(), other.kind.class());
-        let alone = [Kind::BothAtOnce, Kind::Roamed];
         let daemon = one == Class::Daemon || two == Class::Daemon;
-        one != two
-            && !alone.contains(&self.kind)
-            && !alone.contains(&other.kind)
-            && !(daemon && self.which == other.which)
-            // Nobody would know where the client is.
-            && !(self.forgets() && other.forgets())
+        let alone = |kind| matches!(kind, Kind::BothAtOnce | Kind::Roamed);
+        let unclear = one == two || alone(self.kind) || alone(other.kind);
+        // Nobody would know where the client is.
+        let forgotten = self.forgets() && other.forgets();
+        !unclear && !forgotten && !(daemon && self.which == other.which)
     }
 
     /// Whether somebody forgets where the client is, until somebody else tells.

@@ -5,7 +5,10 @@ use std::{cmp, net::IpAddr, time::Duration};
 
 use wgha_common::{Address, Centiseconds, Timestamp, abi::outranks};
 
-use super::{Action, Answered, Heard, Machine, Reason, State, claim::Claim, lease::LeaseKeeper, note::Note, timers::Timer};
+use super::{
+    Action, Answered, Heard, Machine, Reason, State, claim::Claim, lease::LeaseKeeper, note::Note,
+    timers::Timer,
+};
 
 /// A deadline may be noticed this late even where the interval is shorter.
 const MIN_PATIENCE: Duration = Duration::from_millis(50);
@@ -299,7 +302,7 @@ impl Machine {
         // One that resigns may have served behind a cut, and what it has said before was lost there.
         let unheard = now.since(self.group.provoked) > LeaseKeeper::duration(heard.interval);
         if heard.priority != 0 || unheard {
-            self.greet_again(now);
+            self.greet_again(&heard, now);
         }
     }
 

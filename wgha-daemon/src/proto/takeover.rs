@@ -12,8 +12,8 @@ use std::time::Duration;
 use wgha_common::{Timestamp, abi::Role};
 
 use super::{
-    Action, Machine, Reason, State, TunnelState, adverts::PROVOKED_PAUSE, gateway::Gateway, group::Verdict,
-    health::Needed, note::Note, timers::Timer,
+    Action, Heard, Machine, Reason, State, TunnelState, adverts::PROVOKED_PAUSE, gateway::Gateway,
+    group::Verdict, health::Needed, lease::LeaseKeeper, note::Note, timers::Timer,
 };
 
 /// Pauses between announcements after the tunnel is up: caches may have missed the first.
@@ -29,9 +29,6 @@ const ANNOUNCE_PAUSES: [Duration; 5] = [
 const GREETING_PAUSE: Duration = Duration::from_secs(1);
 /// It is doubled so many times at most: 17 minutes.
 const GREETING_DOUBLINGS: u32 = 10;
-
-/// Who was not provoked for so long has forgotten how often it was.
-const GREETING_FORGOTTEN: Duration = Duration::from_secs(10);
 
 /// How long whoever sets the tunnel up may take for its addresses and routes.
 const STRAY_PATIENCE: Duration = Duration::from_secs(5);
@@ -132,8 +129,10 @@ impl Machine {
 
     /// Somebody else has served: clients may have sessions with it, and nobody would tell them that it has ended. One that
     /// goes on to claim the role, and serves nobody, must not cost them theirs again and again.
-    pub(super) fn greet_again(&mut self, now: Timestamp) {
-        if now.since(self.group.provoked) >= GREETING_FORGOTTEN {
+    pub(super) fn greet_again(&mut self, rival: &Heard, now: Timestamp) {
+        // It was gone since: what it did behind a cut is another matter than what it claims while it is heard.
+        let gone = LeaseKeeper::duration(rival.interval).max(GREETING_PAUSE);
+        if now.since(self.group.provoked) >= gone {
             self.group.greetings = 0;
         }
         self.group.provoked = now;
