@@ -47,6 +47,8 @@ const PORT_KNOWN: Duration = Duration::from_secs(1);
 const ADVERT_OVERLAP: Duration = Duration::from_secs(2);
 /// After a fault everything is well again within this. It is a second, unless WireGuard has to wait for its own timers.
 const WELL_AGAIN: Duration = Duration::from_secs(60);
+/// Between two looks that must agree: longer than a Backup takes to take over, and two that serve to hear each other.
+const STEADY: Duration = Duration::from_millis(150);
 /// If the tunnel does not answer for so long, the roles may have changed meanwhile.
 const ANSWERED: Duration = Duration::from_millis(300);
 /// One of so many has company.
@@ -269,7 +271,11 @@ impl Storm {
         let looked = clock::wait_for("all to be well", WELL_AGAIN, || {
             let found = well(&self.pair, self.setup.preempt).and_then(|found| {
                 self.ping.wait_answer(since_ns, Some(found.0), ANSWERED)?;
-                Ok(found)
+                // Somebody may have been about to take over.
+                sleep(patience(STEADY));
+                let again = well(&self.pair, self.setup.preempt)?;
+                ensure!(again.0 == found.0, "{} serves, and now {}", found.0, again.0);
+                Ok(again)
             });
             Ok(found.inspect_err(|e| lacking = format!("{e:#}")).ok())
         });

@@ -5,10 +5,7 @@ use std::{cmp, net::IpAddr, time::Duration};
 
 use wgha_common::{Address, Centiseconds, Timestamp, abi::outranks};
 
-use super::{
-    Action, Answered, Heard, Machine, Reason, State, claim::Claim, lease::LeaseKeeper, note::Note,
-    timers::Timer,
-};
+use super::{Action, Answered, Heard, Machine, Reason, State, claim::Claim, note::Note, timers::Timer};
 
 /// A deadline may be noticed this late even where the interval is shorter.
 const MIN_PATIENCE: Duration = Duration::from_millis(50);
@@ -299,11 +296,8 @@ impl Machine {
         self.advertise_soon(heard.priority == 0, now);
         // Whoever believed that it served may have announced the VIP as its own.
         self.announce_again(now);
-        // One that resigns may have served behind a cut, and what it has said before was lost there.
-        let unheard = now.since(self.group.provoked) > LeaseKeeper::duration(heard.interval);
-        if heard.priority != 0 || unheard {
-            self.greet_again(&heard, now);
-        }
+        // One that resigns may have served behind a cut, unheard, or until now.
+        self.greet_again(&heard, now);
     }
 
     pub(super) fn is_outranked_by(&self, heard: &Heard) -> bool {

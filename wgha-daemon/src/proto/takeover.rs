@@ -27,6 +27,8 @@ const ANNOUNCE_PAUSES: [Duration; 5] = [
 
 /// Handshakes that others provoke are at least this far from the ones before, and twice as far each time.
 const GREETING_PAUSE: Duration = Duration::from_secs(1);
+/// The same of one that yields: it may have started handshakes after ours, but will not do so again.
+const YIELDED_PAUSE: Duration = Duration::from_millis(100);
 /// It is doubled so many times at most: 17 minutes.
 const GREETING_DOUBLINGS: u32 = 10;
 
@@ -136,13 +138,14 @@ impl Machine {
             self.group.greetings = 0;
         }
         self.group.provoked = now;
-        let earliest =
-            self.group.greeted + GREETING_PAUSE * 2_u32.pow(self.group.greetings.min(GREETING_DOUBLINGS));
+        let pause = if rival.priority == 0 { YIELDED_PAUSE } else { GREETING_PAUSE };
+        let earliest = self.group.greeted + pause * 2_u32.pow(self.group.greetings.min(GREETING_DOUBLINGS));
         if now >= earliest {
             self.greet(now);
-        } else if self.timers.at(Timer::Greet).is_none() {
+        } else {
             // Not to do so at all would leave them to WireGuard's own 15 s.
-            self.timers.arm(Timer::Greet, earliest);
+            let due = self.timers.at(Timer::Greet).map_or(earliest, |due| due.min(earliest));
+            self.timers.arm(Timer::Greet, due);
         }
     }
 
