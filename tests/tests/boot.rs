@@ -9,7 +9,7 @@ use wgha_tests::{
     Which::{A, B},
     clock::observe_for,
     flood::Flood,
-    left::{BPFFS, counted, has_clsact, has_programs, pins},
+    leftovers::{BPFFS, counted, has_clsact, has_programs, pins},
     may_run, monotonic_ns,
     node::{BINARY_OF_OTHERS, CONFIG, binary, run_wgha},
     packets::{Datagram, Ip, wireguard},
@@ -74,7 +74,7 @@ fn the_fence_stays_after_a_stop_and_a_crash_until_detach() {
     let settings = Settings::seed(&t.plan, A);
     let mut node = Node::start(&t, A, &settings).unwrap();
     assert!(node.term().unwrap().success());
-    assert!(!has_programs(&t.a.namespace), "nobody has asked for the fence");
+    assert!(!has_programs(&t.a.namespace).unwrap(), "nobody has asked for the fence");
 
     assert_closed(&fence(&t, &settings));
     for killed in [false, true] {
@@ -86,13 +86,13 @@ fn the_fence_stays_after_a_stop_and_a_crash_until_detach() {
             node.wait_role("active", SOON).unwrap();
         }
         assert!(node.term().unwrap().success());
-        assert!(has_programs(&t.a.namespace), "killed before: {killed}");
+        assert!(has_programs(&t.a.namespace).unwrap(), "killed before: {killed}");
         assert!(!t.a.tunnel.is_up() && !t.a.has_address(t.plan.vip), "the rest is undone");
     }
     detach_leaves_nothing(&t);
     let mut node = Node::start(&t, A, &settings).unwrap();
     assert!(node.term().unwrap().success());
-    assert!(!has_programs(&t.a.namespace), "detach has ended it");
+    assert!(!has_programs(&t.a.namespace).unwrap(), "detach has ended it");
 }
 
 /// A packet from WireGuard's port every few microseconds, while a daemon takes the fence over, and while it ends.
@@ -137,7 +137,7 @@ fn what_is_missing_is_named_and_nothing_is_left() {
     let said = |code: i32| {
         let output = run_wgha(&t.a.namespace, &["fence", "--config", CONFIG]).unwrap();
         assert_eq!(output.status.code(), Some(code), "{output:?}");
-        assert!(!has_programs(&t.a.namespace) && pins(&t.a.namespace).is_empty());
+        assert!(!has_programs(&t.a.namespace).unwrap() && pins(&t.a.namespace).is_empty());
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     write(&settings.to_toml().replace("eno1", "eno9"));
@@ -179,7 +179,7 @@ fn twice_is_once_and_a_running_daemon_is_left_alone() {
     assert_eq!(node.role().unwrap().as_deref(), Some("active"));
     t.a.tunnel.wg_set(&format!("peer {} remove", Plan::CLIENT_PUBLIC)).unwrap();
     assert!(node.term().unwrap().success());
-    assert!(has_programs(&t.a.namespace), "it was said to stay");
+    assert!(has_programs(&t.a.namespace).unwrap(), "it was said to stay");
     detach_leaves_nothing(&t);
 }
 
@@ -230,7 +230,7 @@ fn killed_in_the_middle_it_can_be_put_right_and_taken_off() {
         killed.kill();
         if after.as_millis() % 80 == 0 {
             assert_closed(&fence(&t, &settings));
-            assert!(has_programs(&t.a.namespace), "after {after:?}");
+            assert!(has_programs(&t.a.namespace).unwrap(), "after {after:?}");
         }
         detach_leaves_nothing(&t);
     }
@@ -252,7 +252,7 @@ fn detach_takes_an_empty_clsact_off_and_leaves_one_in_use() {
         tc("qdisc replace dev eno1 clsact");
         tc(&format!("filter add dev eno1 {direction} protocol all u32 match u32 0 0 flowid 1:1"));
         let detached = run_wgha(&t.a.namespace, &["detach", "--config", CONFIG]).unwrap();
-        assert!(detached.status.success() && has_clsact(&t.a.namespace), "{detached:?}");
+        assert!(detached.status.success() && has_clsact(&t.a.namespace).unwrap(), "{detached:?}");
         assert!(tc(&format!("filter show dev eno1 {direction}")).contains("u32"));
         tc("qdisc del dev eno1 clsact");
     }
@@ -328,8 +328,8 @@ fn is_of_wireguard(frame: Frame<'_>) -> bool {
 fn detach_leaves_nothing(t: &Topology) {
     let detached = run_wgha(&t.a.namespace, &["detach", "--config", CONFIG]).unwrap();
     assert!(detached.status.success(), "{detached:?}");
-    assert!(!has_programs(&t.a.namespace), "programs");
-    assert!(!has_clsact(&t.a.namespace), "clsact");
+    assert!(!has_programs(&t.a.namespace).unwrap(), "programs");
+    assert!(!has_clsact(&t.a.namespace).unwrap(), "clsact");
     assert_eq!(pins(&t.a.namespace), [""; 0]);
     assert!(!t.a.namespace.path(BPFFS).exists(), "the folder for pins");
 }

@@ -7,7 +7,7 @@ use wgha_tests::{
     AFTER_WIREGUARD, Capture, Namespace, Node, Pair, Plan, SOON, Server, Settings,
     Which::{self, A, B},
     clock::observe_for,
-    left::{has_programs, pins},
+    leftovers::{has_programs, pins},
     may_run, monotonic_ns,
     node::{CONFIG, run_wgha},
     wait_until,
@@ -69,7 +69,7 @@ fn nothing_is_left_after_sigterm() {
     }
     // B knows no endpoint: nothing has to be kept silent.
     let mut pair = Pair::ipv6().unwrap();
-    assert!(has_programs(&pair.topology.b.namespace), "nothing to be left");
+    assert!(has_programs(&pair.topology.b.namespace).unwrap(), "nothing to be left");
     assert!(pair.b.term().unwrap().success());
     assert_undone(&pair, B);
     assert_no_programs(&pair.topology.b.namespace);
@@ -107,7 +107,7 @@ fn detach_refuses_while_a_daemon_runs() {
     let refused = run_wgha(&pair.topology.a.namespace, &["detach", "--config", CONFIG]).unwrap();
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("another daemon answers"), "{refused:?}");
-    assert!(has_programs(&pair.topology.a.namespace));
+    assert!(has_programs(&pair.topology.a.namespace).unwrap());
     assert!(pair.topology.a.has_address(pair.topology.plan.vip));
 }
 
@@ -119,7 +119,7 @@ fn assert_undone(pair: &Pair, which: Which) {
 }
 
 fn assert_no_programs(namespace: &Namespace) {
-    assert!(!has_programs(namespace), "programs");
+    assert!(!has_programs(namespace).unwrap(), "programs");
     assert_eq!(pins(namespace), [""; 0]);
 }
 

@@ -8,7 +8,7 @@ use wgha_common::abi::Counter;
 use wgha_tests::{
     AFTER_WIREGUARD, Capture, Node, Pinger, Plan, SOON, Settings, Topology,
     Which::{self, A, B},
-    left::{counted, has_programs},
+    leftovers::{counted, has_programs},
     may_run, monotonic_ns, pinger,
     privilege::skipped,
     systemd::{Installed, SYSTEMD, Systemd, USER, packaged},
@@ -123,10 +123,10 @@ fn what_boot_brings_up_is_silent_until_it_is_elected_and_after_systemctl_stop() 
 
     // Stopping the unit takes nothing off: detach does.
     systemd.must("stop wgha-fence").unwrap();
-    assert!(has_programs(&t.a.namespace));
+    assert!(has_programs(&t.a.namespace).unwrap());
     let detached = systemd.run("wgha", &["detach"]).unwrap();
     assert!(detached.status.success(), "{detached:?}");
-    assert!(!has_programs(&t.a.namespace));
+    assert!(!has_programs(&t.a.namespace).unwrap());
     assert!(!systemd.path(BPFFS).exists());
 }
 

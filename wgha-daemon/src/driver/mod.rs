@@ -21,6 +21,7 @@
 
 pub mod carrier;
 pub mod fence;
+pub mod guard;
 pub mod handshakes;
 pub mod kernel;
 pub mod node;

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use wgha_common::{
     Timestamp,
     abi::{EVENTS_BYTES, Event, EventKind},
@@ -15,6 +15,7 @@ use wgha_common::{
 
 use super::{
     carrier::{Carrier, End, input_of},
+    guard::Pins,
     kernel::{Kernel, Origin},
     observe::{Look, Seen, TunnelSeen, UplinkSeen},
     peers::{Heard, Report},
@@ -32,6 +33,7 @@ use crate::{
         address,
         bpf::{Attachment, Programs, attach, events::Events, mark},
         clock,
+        link::Link,
         lock::UplinkLock,
         membership::Membership,
         realtime::Conduct,
@@ -56,6 +58,8 @@ pub struct Node {
     pub programs: Programs,
     /// What is attached.
     pub attachment: Option<Attachment>,
+    /// Where the attached links are pinned, and to which interface they belong: for whoever looks whether they still do.
+    pub pins: watch::Sender<Option<Pins>>,
     /// No other daemon has this uplink.
     pub lock: Option<UplinkLock>,
     /// Held for the group's multicast.
@@ -330,8 +334,9 @@ impl Node {
     /// Programs, membership and the origin of frames follow the interface, which may have come back as another one.
     fn settle_on_uplink(&mut self) -> anyhow::Result<()> {
         let Some(link) = self.uplink.link else {
-            self.attachment = None;
+            // It may only have another name, and still hold the VIP: the fence stays. With the interface it would go by itself.
             self.membership = None;
+            self.pins.send_replace(None);
             return self.carrier.datapath.set_origin(None).map_err(anyhow::Error::msg);
         };
         let vrrp = &self.config.vrrp;
@@ -346,9 +351,7 @@ impl Node {
                 let in_use = || format!("another daemon guards {}; stop it first", uplink.interface);
                 self.lock = Some(UplinkLock::take(link.index).with_context(in_use)?);
             }
-            let (interface, bpffs) = (uplink.interface.as_str(), self.config.paths.bpffs.as_path());
-            let place = attach::Place { interface, link: link.index, veth: link.veth, bpffs };
-            let attached = attach::attach(&mut self.programs, place, uplink.attach)?;
+            let attached = attach::attach(&mut self.programs, place(&self.config, &link), uplink.attach)?;
             tracing::info!(
                 uplink = uplink.interface,
                 ingress = attached.ingress.name(),
@@ -359,7 +362,15 @@ impl Node {
             self.carrier.datapath.probe_through(&self.config.uplink.interface)?;
             self.attachment = Some(attached);
             self.membership = None;
+        } else if let Some(attached) = self.attachment.take_if(|a| !a.is_in_place()) {
+            tracing::warn!(
+                uplink = self.config.uplink.interface,
+                "somebody has taken off programs or pins: they are put back"
+            );
+            let place = place(&self.config, &link);
+            self.attachment = Some(attached.mend(&mut self.programs, place, self.config.uplink.attach)?);
         }
+        self.pins.send_replace(self.attachment.as_ref().map(|a| (a.link, a.pins())));
         if self.membership.is_none() {
             self.membership = Some(Membership::join(vrrp.family, link.index)?);
         }
@@ -425,6 +436,11 @@ impl Node {
             Request::Events(reply) => drop(reply.send(self.carrier.witness.events())),
         }
     }
+}
+
+fn place<'a>(config: &'a Config, link: &Link) -> attach::Place<'a> {
+    let (interface, bpffs) = (config.uplink.interface.as_str(), config.paths.bpffs.as_path());
+    attach::Place { interface, link: link.index, veth: link.veth, bpffs }
 }
 
 async fn talks_when_down(wireguard: &str) -> bool {

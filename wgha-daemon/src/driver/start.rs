@@ -14,6 +14,7 @@ use wgha_common::{Timestamp, wire::bfd};
 
 use super::{
     carrier::{Carrier, Pending},
+    guard,
     handshakes::Command,
     kernel::Kernel,
     node::{Node, tunnel_state},
@@ -115,6 +116,7 @@ fn begin_tasks(node: &mut Node, looks: &broadcast::Sender<Look>, ends: Ends) -> 
     let family = node.config.vrrp.family;
     tokio::spawn(observe::watch_uplink(connect()?, uplink, family, looks.subscribe(), ends.found.clone()));
     tokio::spawn(observe::watch_tunnel(connect()?, tunnel, looks.subscribe(), ends.found));
+    tokio::spawn(guard::watch_programs(node.pins.subscribe(), looks.clone()));
     Ok(ends.outside)
 }
 
@@ -190,6 +192,7 @@ fn assemble(
         carrier,
         programs,
         attachment: None,
+        pins: watch::Sender::default(),
         lock: None,
         membership: None,
         done: ended,
