@@ -12,6 +12,7 @@
 //! What follows from a finding is decided in [`super::witness`].
 
 use std::{
+    cmp,
     collections::{BTreeSet, VecDeque},
     fmt,
     net::IpAddr,
@@ -35,6 +36,8 @@ const REMEMBERED: usize = 8;
 /// A gateway that has not answered for so long, while others were heard, is silent for a reason of its own: that it is
 /// silent does not tell that we are deaf.
 const FRESH: Duration = Duration::from_secs(3);
+/// A gateway that takes longer to answer is not waited for.
+const SLOWEST: Duration = Duration::from_millis(500);
 /// One stray packet is no hearing. So many, each so much later than the one before, and all of them within such a time, are.
 const HEARING: (usize, Duration, Duration) = (3, Duration::from_millis(200), Duration::from_secs(10));
 
@@ -110,6 +113,8 @@ pub(super) struct Hearing {
     asked: VecDeque<Timestamp>,
     /// The last question.
     last: Option<Timestamp>,
+    /// How long an answer takes at most, of late.
+    takes: Duration,
     /// How many questions in a row have gone unanswered.
     unanswered: u32,
     /// Since when it is deaf, and what it has heard since, but for what comes too soon after another.
@@ -167,6 +172,9 @@ impl Hearing {
         if at == Timestamp::ZERO || Some(at) <= self.answered {
             return;
         }
+        if let (Some(last), 1) = (self.last, self.unanswered) {
+            self.takes = cmp::max(at.since(last), self.takes * 7 / 8);
+        }
         self.answered = Some(at);
         if self.asked.back().is_none_or(|oldest| *oldest <= at) {
             self.stalled();
@@ -212,7 +220,9 @@ impl Hearing {
     fn asked_in_vain(&self, since: Timestamp, patience: Patience, now: Timestamp) -> bool {
         let mut questions = self.asked.iter().rev().filter(|at| **at > since);
         let last = questions.nth(patience.questions - 1);
-        last.is_some_and(|at| now.since(*at) >= patience.grace)
+        // Routers answer questions like ours when they have nothing better to do.
+        let grace = cmp::max(patience.grace, cmp::min(self.takes * 2, SLOWEST));
+        last.is_some_and(|at| now.since(*at) >= grace)
     }
 
     /// Whether a question is under way, or has been in vain.

@@ -123,7 +123,7 @@ impl Machine {
         }
         self.aim(now);
         self.mind_adverts(now);
-        self.tell_whether_reached(now);
+        self.tell_whether_reached();
         self.pursue_reload(now);
         self.finish_if_all_is_undone();
     }

@@ -218,7 +218,7 @@ impl Machine {
             return true;
         }
         self.witness.held = true;
-        let finding = self.hearing.finding(now);
+        let finding = self.witness.found;
         if finding != Finding::Reached && self.witness.told_why != Some(finding) {
             self.witness.told_why = Some(finding);
             self.push(Action::HoldBack { finding });
@@ -232,7 +232,7 @@ impl Machine {
             return true;
         }
         let since = *self.witness.trouble.get_or_insert(now);
-        match self.hearing.finding(now) {
+        match self.witness.found {
             Finding::Deaf => false,
             _ if self.hearing.answered_since(since) => true,
             Finding::GatewaySilent => now >= since + PATIENCE,
@@ -242,7 +242,8 @@ impl Machine {
     }
 
     fn held_no_longer(&mut self, now: Timestamp) -> bool {
-        self.state == State::Backup && self.witness.held && self.believes_silence(now)
+        let asks = self.election.asked.is_some();
+        self.state == State::Backup && self.witness.held && !asks && self.believes_silence(now)
     }
 
     /// Whether it leaves the role to a lower Active Router that reaches the gateway.
@@ -268,11 +269,16 @@ impl Machine {
             (Finding::Deaf, State::Active | State::Claiming) => self.go_deaf(now),
             (Finding::Deaf, _) => {}
             (_, State::Fault) if self.health.deaf => self.hear_again(now),
-            // What it has missed is not known: it listens for as long as somebody who had just started.
-            (_, State::Backup) if before == Finding::Deaf => self.void_deadline(now),
+            (_, State::Backup) if before == Finding::Deaf => self.listen_anew(now),
             (Finding::GatewaySilent, State::Active) => self.leave_it_to_who_reaches(now),
             _ => {}
         }
+    }
+
+    /// What it has missed is not known: it listens for as long as somebody who had just started.
+    fn listen_anew(&mut self, now: Timestamp) {
+        (self.witness.trouble, self.witness.held, self.witness.told_why) = (None, false, None);
+        self.void_deadline(now);
     }
 
     fn go_deaf(&mut self, now: Timestamp) {
@@ -322,13 +328,12 @@ impl Machine {
     }
 
     /// Tells the peers whether they could leave the role to us, if that has changed.
-    pub(super) fn tell_whether_reached(&mut self, now: Timestamp) {
+    pub(super) fn tell_whether_reached(&mut self) {
         if !self.is_running() {
             return;
         }
         let able = matches!(self.state, State::Backup | State::Claiming | State::Active);
-        let reached = self.hearing.finding(now) == Finding::Reached;
-        let reaches = self.hearing.counts().then_some(able && reached);
+        let reaches = self.hearing.counts().then_some(able && self.witness.found == Finding::Reached);
         if reaches != self.witness.reaches {
             self.witness.reaches = reaches;
             self.push(Action::TellWhetherReached { reaches });
@@ -364,3 +369,6 @@ fn said(finding: Finding) -> Result<(), String> {
 fn nanos(d: Duration) -> u64 {
     u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;
