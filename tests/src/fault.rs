@@ -14,7 +14,7 @@ use crate::{
     Namespace, Plan, Server, Topology, Which,
     packets::{Advert, Ip, VRRP},
     sys,
-    topology::UPLINK,
+    topology::{BRIDGE, GATEWAY_PORT, UPLINK},
 };
 
 /// ff02::12, to which VRRP speaks (RFC 9568 §5.1.2.2).
@@ -122,6 +122,44 @@ impl Topology {
         self.switch.run_with_input("nft", &["-f", "-"], &rules).map(drop)
     }
 
+    /// Undoes [`Topology::lose`].
+    ///
+    /// # Errors
+    /// What `nft` complains of.
+    pub fn find(&self, which: Which) -> Result<()> {
+        self.switch.run("nft", &["delete", "table", "netdev", &format!("lost_{which}")]).map(drop)
+    }
+
+    /// Has the gateway vanish, with its carrier on, for all.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn cut_gateway(&self) -> Result<()> {
+        self.switch.ip(&format!("link set {GATEWAY_PORT} nomaster")).map(drop)
+    }
+
+    /// Undoes [`Topology::cut_gateway`].
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn mend_gateway(&self) -> Result<()> {
+        self.switch.ip(&format!("link set {GATEWAY_PORT} master {BRIDGE} up")).map(drop)
+    }
+
+    /// What the gateway sends to a server is lost, and nothing else.
+    ///
+    /// # Errors
+    /// What `nft` complains of.
+    pub fn silence_gateway(&self, which: Which) -> Result<()> {
+        let mac = mac(&self.gateway, "lan")?.map(|byte| format!("{byte:02x}")).join(":");
+        let port = Server::port(which);
+        let rules = format!(
+            "table netdev lost_{which} {{\n chain gateway {{\n  type filter hook egress device \"{port}\" priority -500\n  \
+             ether saddr {mac} drop\n }}\n}}\n"
+        );
+        self.switch.run_with_input("nft", &["-f", "-"], &rules).map(drop)
+    }
+
     /// Has the gateway hide the client behind its own address, as a NAT at the client's site does.
     ///
     /// # Errors
@@ -155,7 +193,7 @@ impl Resignation {
         let ip = Ip::new(link_local(server)?, VRRP_GROUP.into(), VRRP);
         let mut frame = Advert::new(Plan::VRID, 0, 10, plan.vip).frame(&ip);
         frame[..6].copy_from_slice(&[0x33, 0x33, 0, 0, 0, 0x12]);
-        frame[6..12].copy_from_slice(&mac(server)?);
+        frame[6..12].copy_from_slice(&mac(server, UPLINK)?);
         Ok(Self { port: File::from(socket), frame })
     }
 
@@ -174,8 +212,8 @@ fn link_local(server: &Namespace) -> Result<IpAddr> {
     Ok(address.context("no link-local address on the uplink")?.parse()?)
 }
 
-fn mac(server: &Namespace) -> Result<[u8; 6]> {
-    let text = fs::read_to_string(server.path(&format!("/sys/class/net/{UPLINK}/address")))?;
+fn mac(machine: &Namespace, interface: &str) -> Result<[u8; 6]> {
+    let text = fs::read_to_string(machine.path(&format!("/sys/class/net/{interface}/address")))?;
     let bytes: Vec<u8> =
         text.trim().split(':').map(|b| u8::from_str_radix(b, 16)).collect::<Result<_, _>>()?;
     bytes.try_into().map_err(|_| anyhow!("not a MAC address: {text}"))

@@ -19,7 +19,9 @@ pub const TUNNEL: &str = "wg1";
 /// WireGuard on the client.
 pub const CLIENT_TUNNEL: &str = "wg0";
 /// The bridge of the switch.
-const BRIDGE: &str = "br0";
+pub(crate) const BRIDGE: &str = "br0";
+/// Its port that the gateway is plugged into.
+pub(crate) const GATEWAY_PORT: &str = "port-gw";
 
 /// The whole network. Dropping it removes all of it.
 #[derive(Debug)]
@@ -201,7 +203,7 @@ fn make_gateway(plan: &Plan, switch: &Namespace) -> Result<Namespace> {
     let gateway = machine("the gateway")?;
     gateway.set_net("ipv6/conf/all/forwarding", "1")?;
     gateway.set_net("ipv4/ip_forward", "1")?;
-    plug(switch, "port-gw", &gateway, "lan")?;
+    plug(switch, GATEWAY_PORT, &gateway, "lan")?;
     gateway.ip(&format!("address add {} dev lan", plan.with_prefix(plan.gateway)))?;
     Ok(gateway)
 }
