@@ -36,6 +36,8 @@ const REMEMBERED: usize = 8;
 /// A gateway that has not answered for so long, while others were heard, is silent for a reason of its own: that it is
 /// silent does not tell that we are deaf.
 const FRESH: Duration = Duration::from_secs(3);
+/// An answer takes no longer, mostly.
+const ANSWER: Duration = Duration::from_millis(100);
 /// A gateway that takes longer to answer is not waited for.
 const SLOWEST: Duration = Duration::from_millis(500);
 /// One stray packet is no hearing. So many, each so much later than the one before, and all of them within such a time, are.
@@ -233,6 +235,11 @@ impl Hearing {
     /// Whether what has come in since then shows that the gateway is reached.
     pub(super) fn answered_since(&self, since: Timestamp) -> bool {
         self.answered.is_some_and(|at| at >= since)
+    }
+
+    /// When the first answer ever should have come.
+    pub(super) fn first_answer_by(&self) -> Option<Timestamp> {
+        self.last.filter(|_| self.answered.is_none() && self.unanswered == 1).map(|at| at + ANSWER)
     }
 
     /// When to ask next. Something depends on the answer since `urgent`.

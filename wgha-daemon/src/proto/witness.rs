@@ -141,7 +141,9 @@ impl Machine {
         }
         let next = if able { self.hearing.next_question(self.urgent(), now) } else { now + STEADY };
         let patience = self.witness.trouble.map(|since| since + PATIENCE).filter(|at| *at > now);
-        let next = cmp::min(next, patience.unwrap_or(next));
+        // The first answer is news.
+        let first = self.hearing.first_answer_by().filter(|at| *at > now);
+        let next = [patience, first].into_iter().flatten().fold(next, cmp::min);
         self.timers.arm(Timer::Hearing, cmp::max(next, now + Duration::from_millis(1)));
     }
 
