@@ -14,7 +14,7 @@ use crate::{
     Namespace, Plan, Server, Topology, Which,
     packets::{Advert, Ip, VRRP},
     sys,
-    topology::UPLINK,
+    topology::{BRIDGE, GATEWAY_PORT, UPLINK},
 };
 
 /// ff02::12, to which VRRP speaks (RFC 9568 §5.1.2.2).
@@ -167,6 +167,36 @@ impl Topology {
     /// The system's.
     pub fn remove_pins(&self, which: Which) -> Result<()> {
         self.server(which).namespace.run("find", &["/sys/fs/bpf/wgha", "-mindepth", "1", "-delete"]).map(drop)
+    }
+
+    /// Has the gateway vanish, with its carrier on, for all.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn cut_gateway(&self) -> Result<()> {
+        self.switch.ip(&format!("link set {GATEWAY_PORT} nomaster")).map(drop)
+    }
+
+    /// Undoes [`Topology::cut_gateway`].
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn mend_gateway(&self) -> Result<()> {
+        self.switch.ip(&format!("link set {GATEWAY_PORT} master {BRIDGE} up")).map(drop)
+    }
+
+    /// What the gateway sends to a server is lost, and nothing else.
+    ///
+    /// # Errors
+    /// What `nft` complains of.
+    pub fn silence_gateway(&self, which: Which) -> Result<()> {
+        let mac = self.gateway.mac("lan")?.map(|byte| format!("{byte:02x}")).join(":");
+        let port = Server::port(which);
+        let rules = format!(
+            "table netdev lost_{which} {{\n chain gateway {{\n  type filter hook egress device \"{port}\" priority -500\n  \
+             ether saddr {mac} drop\n }}\n}}\n"
+        );
+        self.switch.run_with_input("nft", &["-f", "-"], &rules).map(drop)
     }
 
     /// Has the gateway hide the client behind its own address, as a NAT at the client's site does.

@@ -64,6 +64,8 @@ pub struct Settings {
     pub peer: Option<String>,
     /// `[detect] interval` and `multiplier`, unless the defaults are meant.
     pub detect: Option<(&'static str, u8)>,
+    /// `[detect] witness`, unless the default is meant.
+    pub witness: Option<&'static str>,
 }
 
 impl Settings {
@@ -80,6 +82,7 @@ impl Settings {
             more_vrrp: String::new(),
             peer: Some(plan.server(which.other()).to_string()),
             detect: usual_detect(),
+            witness: None,
         }
     }
 
@@ -89,10 +92,12 @@ impl Settings {
         let Self { priority, advert_interval, preempt, attach, more_vrrp, .. } = self;
         let vrid = Plan::VRID;
         let peer = self.peer.as_ref().map(|a| format!("[[peer]]\naddress = \"{a}\"\n")).unwrap_or_default();
-        let detect = self.detect.map(|(interval, multiplier)| {
-            format!("[detect]\ninterval = \"{interval}\"\nmultiplier = {multiplier}\n")
-        });
-        let detect = detect.unwrap_or_default();
+        let detect = self
+            .detect
+            .map(|(interval, multiplier)| format!("interval = \"{interval}\"\nmultiplier = {multiplier}\n"));
+        let witness = self.witness.map(|witness| format!("witness = \"{witness}\"\n"));
+        let detect =
+            ["[detect]\n".to_owned(), detect.unwrap_or_default(), witness.unwrap_or_default()].concat();
         let port = self.listen_port.map(|port| format!("listen_port = {port}\n")).unwrap_or_default();
         format!(
             "[uplink]\ninterface = \"{UPLINK}\"\nattach = \"{attach}\"\n\n\

@@ -19,7 +19,9 @@ pub const TUNNEL: &str = "wg1";
 /// WireGuard on the client.
 pub const CLIENT_TUNNEL: &str = "wg0";
 /// The bridge of the switch.
-const BRIDGE: &str = "br0";
+pub(crate) const BRIDGE: &str = "br0";
+/// Its port that the gateway is plugged into.
+pub(crate) const GATEWAY_PORT: &str = "port-gw";
 
 /// The whole network. Dropping it removes all of it.
 #[derive(Debug)]
@@ -60,11 +62,7 @@ impl Server {
     /// # Errors
     /// The system's.
     pub fn mac(&self) -> Result<[u8; 6]> {
-        let path = self.namespace.path(&format!("/sys/class/net/{UPLINK}/address"));
-        let text = std::fs::read_to_string(path)?;
-        let bytes =
-            text.trim().split(':').map(|b| u8::from_str_radix(b, 16)).collect::<Result<Vec<_>, _>>()?;
-        bytes.try_into().map_err(|_| anyhow::anyhow!("not a MAC address: {text}"))
+        self.namespace.mac(UPLINK)
     }
 
     /// The port of the switch that it is plugged into.
@@ -242,7 +240,7 @@ fn make_gateway(plan: &Plan, switch: &Namespace) -> Result<Namespace> {
     let gateway = machine("the gateway")?;
     gateway.set_net("ipv6/conf/all/forwarding", "1")?;
     gateway.set_net("ipv4/ip_forward", "1")?;
-    plug(switch, "port-gw", &gateway, "lan")?;
+    plug(switch, GATEWAY_PORT, &gateway, "lan")?;
     gateway.ip(&format!("address add {} dev lan", plan.with_prefix(plan.gateway)))?;
     Ok(gateway)
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use wgha::config::{Attach, Config, ConfigError, Detect, Paths, Uplink, VirtualAddress, Vrrp};
+use wgha::config::{Attach, Config, ConfigError, Detect, Paths, Uplink, VirtualAddress, Vrrp, Witness};
 use wgha_common::{Centiseconds, Family, Priority, Vrid, abi::ChecksumStyle};
 
 const BASE: &str = include_str!("config/base.toml");
@@ -85,6 +85,7 @@ fn seed() -> Config {
         },
         peers: vec![address("2001:db8:1::4")],
         detect: Some(Detect { interval: Duration::from_millis(10), multiplier: 5 }),
+        witness: Witness::Gateway,
         paths: Paths { bpffs: "/sys/fs/bpf/wgha".into(), socket: "/run/wgha/wgha.sock".into() },
     }
 }
@@ -130,7 +131,7 @@ fn every_value_arrives() {
         .replace("0s\"\nvirtual", "1m 30s\"\nvirtual")
         .replace("[\"2001:db8:1::2/64\"]", "[\"192.0.2.2/31\", \"192.0.2.3/32\"]")
         .replace("2001:db8:1::4", "192.0.2.4")
-        .replace("\"10ms\"\nmultiplier = 5", "\"1ms\"\nmultiplier = 2")
+        .replace("\"10ms\"\nmultiplier = 5", "\"1ms\"\nmultiplier = 2\nwitness = \"none\"")
         .replace("/sys/fs/bpf/wgha", "/run/wgha/bpf")
         .replace("/run/wgha/wgha.sock", "/run/w.sock");
     let config = parse(&text).unwrap();
@@ -144,6 +145,7 @@ fn every_value_arrives() {
     assert_eq!((config.vrrp.checksum, config.vrrp.family), (Some(ChecksumStyle::PseudoHeader), Family::V4));
     assert_eq!(config.peers, ["192.0.2.4".parse::<IpAddr>().unwrap()]);
     assert_eq!(config.detect, Some(Detect { interval: Duration::from_millis(1), multiplier: 2 }));
+    assert_eq!(config.witness, Witness::None);
     assert_eq!(config.paths, Paths { bpffs: "/run/wgha/bpf".into(), socket: "/run/w.sock".into() });
 }
 

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use wgha_common::{Centiseconds, Priority, Vrid, abi::ChecksumStyle};
 
-use super::{Attach, document::Value};
+use super::{Attach, Witness, document::Value};
 
 /// Bytes of a name that the kernel has room for (IFNAMSIZ - 1).
 const INTERFACE_NAME_MAX: usize = 15;
@@ -59,6 +59,14 @@ pub(super) fn listen_port(value: &Value<'_>) -> Read<u16> {
     match value.integer("use 1 to 65535, as in wg1's ListenPort")? {
         0 => Err("0 is a port that WireGuard chooses itself; give it one, 1 to 65535".to_owned()),
         port => Ok(port),
+    }
+}
+
+pub(super) fn witness(value: &Value<'_>) -> Read<Witness> {
+    match value.string("gateway")? {
+        "gateway" => Ok(Witness::Gateway),
+        "none" => Ok(Witness::None),
+        _ => Err(r#"no such witness; use "gateway", or "none" to ask nobody"#.to_owned()),
     }
 }
 

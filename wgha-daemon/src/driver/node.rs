@@ -1,6 +1,7 @@
 //! The loop.
 
 use std::{
+    net::IpAddr,
     task::{Context, Poll},
     time::Duration,
 };
@@ -26,7 +27,7 @@ use super::{
     worker::{Done, Effect},
 };
 use crate::{
-    config::Config,
+    config::{self, Config},
     proto::{Inherited, Input, TunnelState, UplinkState},
     status::{Wakeups, control::Request},
     sys::{
@@ -306,7 +307,7 @@ impl Node {
     pub fn uplink_found(&mut self, seen: UplinkSeen) {
         let before = self.uplink_state();
         self.uplink = seen;
-        self.carrier.datapath.set_gateways(&self.uplink.gateways);
+        self.carrier.datapath.set_gateways(&self.uplink.gateways.all);
         if let Some(probes) = self.carrier.datapath.probes() {
             probes.lose_way();
         }
@@ -319,6 +320,7 @@ impl Node {
         if state != before {
             self.carrier.take(Input::UplinkChanged(state));
         }
+        self.take_witnesses();
         if self.carrier.pending.vips_expected(self.uplink.at)
             && let Some(lost) = self.missing_vip()
         {
@@ -326,7 +328,23 @@ impl Node {
         }
     }
 
-    fn missing_vip(&self) -> Option<std::net::IpAddr> {
+    /// The next hops of the default routes, unless they are not to be asked, or are VIPs.
+    fn take_witnesses(&mut self) {
+        let asked = self.config.witness == config::Witness::Gateway && !self.config.peers.is_empty();
+        let is_vip = |a: &IpAddr| self.config.vrrp.virtual_addresses.iter().any(|vip| vip.address == *a);
+        let gateways = self.uplink.gateways.default.iter().filter(|a| asked && !is_vip(a));
+        let gateways: Vec<_> = gateways.copied().collect();
+        if gateways == self.carrier.machine.gateways() {
+            return;
+        }
+        let taken = match self.carrier.datapath.set_witnesses(&gateways) {
+            Ok(()) => Input::GatewaysChanged(gateways),
+            Err(e) => Input::MapFailed(e),
+        };
+        self.carrier.take(taken);
+    }
+
+    fn missing_vip(&self) -> Option<IpAddr> {
         let there = |a| self.uplink.addresses.iter().any(|i| i.address == a);
         self.config.vrrp.virtual_addresses.iter().map(|v| v.address).find(|a| !there(*a))
     }
@@ -422,6 +440,7 @@ impl Node {
                 let _ = taken.send(()); // nobody is told then
             }
             Heard::Waits { peer, lease } => self.carrier.take(Input::PeerWaits { peer, lease }),
+            Heard::Reaches { peer, reaches } => self.carrier.take(Input::PeerReaches { peer, reaches }),
             Heard::Left(peer) => self.carrier.take(Input::PeerLeft(peer)),
             Heard::Step { what, detail, at } => self.carrier.witness.step(what, detail, at),
             Heard::Report(report) => self.report = *report,

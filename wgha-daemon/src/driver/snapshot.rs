@@ -12,10 +12,11 @@ use super::{
     peers::PeerReport,
 };
 use crate::{
-    proto::{Detection, Machine, PeerId, State, WhyAdverts},
+    config,
+    proto::{Detection, Finding, Machine, PeerId, State, WhyAdverts},
     status::{
         DetectionStatus, LeaseStatus, PeerStatus, RouterStatus, Snapshot, TrafficStatus, UplinkStatus,
-        VrrpStatus, WireguardStatus,
+        VrrpStatus, WireguardStatus, WitnessStatus,
     },
     sys::{check, clock},
 };
@@ -35,6 +36,7 @@ pub fn of(node: &Node) -> Snapshot {
         problems: problems(node),
         vrrp: vrrp(node, machine),
         detection: detection(node),
+        witness: witness(node),
         peers: peers(node),
         uplink: uplink(node),
         wireguard: wireguard(node),
@@ -121,6 +123,35 @@ fn detection(node: &Node) -> DetectionStatus {
     status
 }
 
+fn witness(node: &Node) -> WitnessStatus {
+    let machine = &node.carrier.machine;
+    let answered = machine.gateway_answered_at();
+    let finding = machine.finding();
+    WitnessStatus {
+        finding: match finding {
+            Finding::NoWitness => "none",
+            Finding::NeverAnswered => "never_answered",
+            Finding::Reached => "reached",
+            Finding::GatewaySilent => "gateway_silent",
+            Finding::Deaf => "deaf",
+        }
+        .to_owned(),
+        why_none: (finding == Finding::NoWitness).then(|| why_no_witness(node).to_owned()),
+        gateways: machine.gateways().to_vec(),
+        answered_ms_ago: answered.map(|at| milliseconds(clock::now().since(at))),
+    }
+}
+
+fn why_no_witness(node: &Node) -> &'static str {
+    if node.config.witness == config::Witness::None {
+        "witness = \"none\" is configured"
+    } else if node.config.peers.is_empty() {
+        "no [[peer]] is configured"
+    } else {
+        "there is no default route over the uplink"
+    }
+}
+
 fn why_adverts(why: WhyAdverts, address: impl Fn(PeerId) -> Option<IpAddr>) -> Option<String> {
     match why {
         WhyAdverts::NoPeers => Some("no [[peer]] is configured".to_owned()),
@@ -142,6 +173,7 @@ fn peers(node: &Node) -> Vec<PeerStatus> {
         source: peer.introduction.map(|i| i.source),
         priority: peer.introduction.map(|i| i.priority),
         serving: peer.introduction.map(|i| i.serving),
+        reaches_gateway: peer.introduction.and_then(|i| i.reaches),
         clock_offset_ms: peer.clock.map(|(offset, _)| offset as f64 / 1e6),
     };
     node.report.peers.iter().map(status).collect()
