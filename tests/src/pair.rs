@@ -81,6 +81,14 @@ impl Pair {
         }
     }
 
+    /// A daemon, to be replaced or sent signals.
+    pub const fn node_mut(&mut self, which: Which) -> &mut Node {
+        match which {
+            A => &mut self.a,
+            B => &mut self.b,
+        }
+    }
+
     /// Waits until `which` serves and the other one is its Backup: roles, VIP and tunnel.
     ///
     /// # Errors
@@ -112,6 +120,14 @@ impl Pair {
             Ok(status) => format!("{:#}", status["detection"]),
             Err(e) => e.to_string(),
         })
+    }
+
+    /// Why B has the role that it has.
+    ///
+    /// # Errors
+    /// That it does not answer.
+    pub fn reason_of_b(&self) -> Result<String> {
+        Ok(self.b.status()?["reason"].as_str().unwrap_or_default().to_owned())
     }
 
     /// Starts to ping through the tunnel, and waits for the first answer from A.

@@ -1,11 +1,12 @@
 //! The uplink is a network card: a driver's own XDP, its filter for multicast, and no other end that would help.
 #![expect(clippy::unwrap_used, reason = "tests panic")]
 
-use std::fs;
+use std::{fs, io::Write as _};
 
 use wgha_tests::{
     AFTER_WIREGUARD, Capture, Pair, Plan, Property, SOON, Server, Settings, Topology,
     Which::{A, B},
+    fault::at_port_of,
     may_run, monotonic_ns,
     node::{CONFIG, run_wgha},
     packets::ethernet,
@@ -62,7 +63,7 @@ fn it_lets_in_the_groups_that_somebody_is_a_member_of() {
     let send = |group: [u8; 6], word: u8| {
         let mut frame = ethernet(EXPERIMENTAL, &[word; 50]);
         frame[..6].copy_from_slice(&group);
-        pair.topology.send_to(B, &frame).unwrap();
+        at_port_of(&pair.topology, B).unwrap().write_all(&frame).unwrap();
     };
     let arrived = |word: u8| {
         wire.received(0).iter().any(|p| p.frame().ethertype() == Some(EXPERIMENTAL) && p.bytes[14] == word)

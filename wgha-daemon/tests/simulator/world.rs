@@ -362,6 +362,9 @@ impl World {
                 self.tell_lease(me);
             }
             Action::Report { .. } | Action::StartHandshakes | Action::StopHandshakes => {}
+            // No node has a gateway to ask yet.
+            Action::AskGateway | Action::Listen { .. } | Action::TellWhetherReached { .. } => {}
+            Action::ReportFinding { .. } | Action::HoldBack { .. } => {}
             Action::KeepOn { .. } => self.audit.seen.kept_on += 1,
             Action::HandOver => self.hand_over(me),
             Action::Finish => self.finished(me),
