@@ -293,7 +293,8 @@ fn both_begin(stage: &mut Stage, commands: &Sender<Command>, events: &mut Unboun
     let back = stage.wait_handshake_after(None, BEFORE_REKEY_TIMEOUT);
     commands.send(Command::Stop).unwrap();
     let told: Vec<_> = iter::from_fn(|| events.try_recv().ok()).collect();
-    assert!(back, "WireGuard's own retry comes after 5 s: {told:?}");
+    let seen: Vec<_> = at_port.packets().iter().filter_map(handshake).collect();
+    assert!(back, "WireGuard's own retry comes after 5 s: {told:?}, (ms, from the switch, type): {seen:?}");
     // Each left its side before the other one had come there. What is held back is seen when it is let go.
     let first = |wire: &Capture| {
         let mut seen = wire.packets().into_iter().filter(|p| !p.sent && is_initiation(p));
@@ -303,6 +304,12 @@ fn both_begin(stage: &mut Stage, commands: &Sender<Command>, events: &mut Unboun
     let held = u64::try_from(HELD_BACK.as_nanos()).unwrap();
     println!("to B at {to_b}, from B at {to_port}");
     to_port < to_b + held && to_b < to_port + held
+}
+
+/// When, which way, and which message of a handshake.
+fn handshake(packet: &Packet) -> Option<(u64, bool, u8)> {
+    let kind = *packet.frame().udp().filter(|_| packet.frame().is_udp_port(Plan::PORT))?.payload.first()?;
+    (kind < 4).then_some((packet.at_ns / 1_000_000, packet.sent, kind))
 }
 
 fn is_initiation(packet: &Packet) -> bool {
