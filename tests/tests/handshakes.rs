@@ -265,9 +265,8 @@ fn initiations_that_cross_cost_half_a_second() {
     // The gateway knows the way to the VIP: nothing waits for that.
     stage.topology.client.run("ping", &["-c1", "-W2", &stage.topology.plan.vip.to_string()]).unwrap();
     stage.topology.delay(B, HELD_BACK).unwrap();
-    let (commands, mut events) = stage.starter();
     // On a busy machine one of them may have come too late to meet the other one.
-    let crossed = (0..5).any(|_| both_begin(&mut stage, &commands, &mut events));
+    let crossed = (0..5).any(|_| both_begin(&mut stage));
     assert!(crossed, "they have never crossed");
 }
 
@@ -277,9 +276,11 @@ const BEFORE_REKEY_TIMEOUT: Duration = Duration::from_millis(4900);
 const HELD_BACK: Duration = Duration::from_millis(150);
 
 /// Has both ends begin at the same time, and wants a session at once. Whether their initiations have crossed.
-fn both_begin(stage: &mut Stage, commands: &Sender<Command>, events: &mut UnboundedReceiver<Event>) -> bool {
+fn both_begin(stage: &mut Stage) -> bool {
     restart_client(&stage.topology).unwrap();
     stage.renew_client("");
+    // It makes peers anew as it has read them when it began.
+    let (commands, mut events) = stage.starter();
     let at_port = Capture::at_port(&stage.topology, B).unwrap();
     let at_b = Capture::start(&stage.topology.b.namespace, "eno1").unwrap();
     let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
