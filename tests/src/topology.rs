@@ -158,6 +158,17 @@ impl Topology {
         })
     }
 
+    /// Somebody else's machine on the servers' segment: its interface is `eth0`, with the address of [`Plan::stranger`].
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn plug_stranger(&self) -> Result<Namespace> {
+        let stranger = machine("a stranger")?;
+        plug(&self.switch, "port-x", &stranger, "eth0")?;
+        stranger.ip(&format!("address add {} dev eth0", self.plan.with_prefix(self.plan.stranger())))?;
+        Ok(stranger)
+    }
+
     /// Pulls a server's cable: it loses its carrier.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::Vrrp,
-    proto::{Answered, PeerId},
+    proto::{Answered, Introduced, PeerId},
     sys::{announce, bpf::Maps, clock, packet_socket::PacketSocket, probe_socket::ProbeSocket},
 };
 
@@ -112,6 +112,15 @@ impl Kernel {
         Ok(probes.probe_through(Some(socket), &mut self.maps)?)
     }
 
+    /// A peer has told who it is, and what its reflector answers to.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn introduced(&mut self, who: &Introduced, discriminator: u32) -> Result<(), String> {
+        let Some(probes) = &mut self.probes else { return Ok(()) };
+        probes.introduced(who, discriminator, &mut self.maps).map_err(chain)
+    }
+
     /// Probes, if there are other servers.
     pub const fn probes(&mut self) -> Option<&mut Probes> {
         self.probes.as_mut()
@@ -170,7 +179,7 @@ impl Kernel {
             wireguard_port: self.wireguard_port,
             vrid: self.vrrp.id.number(),
             family: self.vrrp.family.version(),
-            reserved: 0,
+            flags: 0,
         };
         self.maps.set_uplink(config).map_err(chain)
     }
@@ -268,9 +277,9 @@ impl Datapath for Kernel {
         !self.gateways.is_empty()
     }
 
-    fn send_probe(&mut self, peer: PeerId, number: u64) {
+    fn send_probe(&mut self, peer: PeerId, number: u64, up: bool) {
         let Some(probes) = &mut self.probes else { return };
-        if let Err(e) = probes.send(&mut self.maps, peer, number) {
+        if let Err(e) = probes.send(&mut self.maps, peer, number, up) {
             tracing::debug!(peer = peer.0, "probe: {e:#}"); // as good as lost
         }
     }

@@ -4,12 +4,12 @@ use std::{io, net::IpAddr, num::NonZeroU32, time::Duration};
 
 use wgha_common::{
     Timestamp,
-    abi::{Answer, OUTSTANDING, Sbfd},
+    abi::{Answer, OUTSTANDING, Peer as PeerRecord, Sbfd},
     wire::bfd,
 };
 
 use crate::{
-    proto::{Answered, PeerId},
+    proto::{Answered, Introduced, PeerId},
     sys::{
         bpf::{BpfError, Maps},
         probe_socket::ProbeSocket,
@@ -47,7 +47,7 @@ struct Peer {
 
 impl Probes {
     /// Tells the kernel half whom to answer, and how: to `discriminator`, if others go by one of ours already, so that their
-    /// probes are answered all the time.
+    /// probes are answered all the time. What they have told of themselves holds then, too.
     ///
     /// # Errors
     /// [`BpfError::Map`]; no random numbers.
@@ -58,8 +58,9 @@ impl Probes {
         maps: &mut Maps,
     ) -> anyhow::Result<Self> {
         let mut random = Randomness::default();
+        let known = if discriminator.is_some() { maps.peers()? } else { Vec::new() };
         let discriminator = discriminator.map_or_else(|| random.draw(), |known| Ok(known.get()))?;
-        maps.set_peers(peers)?;
+        maps.set_peers(&records(peers, &known))?;
         maps.forget_probes()?;
         let peer = |address: &IpAddr| Peer {
             address: *address,
@@ -97,11 +98,21 @@ impl Probes {
         self.discriminator
     }
 
-    /// A peer has told what its reflector answers to.
-    pub fn set_discriminator(&mut self, peer: PeerId, discriminator: u32) {
-        if let Some(peer) = self.peers.get_mut(usize::from(peer.0)) {
-            peer.discriminator = Some(discriminator);
-        }
+    /// A peer has told who it is, and what its reflector answers to.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn introduced(
+        &mut self,
+        who: &Introduced,
+        discriminator: u32,
+        maps: &mut Maps,
+    ) -> Result<(), BpfError> {
+        let Some(peer) = self.peers.get_mut(usize::from(who.peer.0)) else { return Ok(()) };
+        peer.discriminator = Some(discriminator);
+        let unknown = PeerRecord::unknown(u32::from(who.peer.0));
+        let record = PeerRecord { source: who.source.into(), priority: who.priority, ..unknown };
+        maps.set_peer(peer.address, record)
     }
 
     /// Which peer has this address.
@@ -111,11 +122,11 @@ impl Probes {
         u8::try_from(place).ok().map(PeerId)
     }
 
-    /// Sends probe `number`.
+    /// Sends probe `number`, which says whether we serve.
     ///
     /// # Errors
     /// Why it cannot be sent.
-    pub fn send(&mut self, maps: &mut Maps, peer: PeerId, number: u64) -> anyhow::Result<()> {
+    pub fn send(&mut self, maps: &mut Maps, peer: PeerId, number: u64, up: bool) -> anyhow::Result<()> {
         let Some(socket) = &mut self.socket else { return Ok(()) };
         let Some(to) = self.peers.get_mut(usize::from(peer.0)) else { return Ok(()) };
         let Some(your_discriminator) = to.discriminator else { return Ok(()) };
@@ -126,7 +137,8 @@ impl Probes {
         to.next = (to.next + 1) % OUTSTANDING;
         let probe = bfd::Packet {
             sender: bfd::Sender::Initiator,
-            state: bfd::State::Down,
+            state: if up { bfd::State::Up } else { bfd::State::Down },
+            diagnostic: 0,
             poll: false,
             is_final: false,
             detect_mult: self.pace.multiplier,
@@ -173,8 +185,18 @@ impl Peer {
         }
         let (_, number) = self.under_way.iter().find(|(d, _)| *d == answer.discriminator)?;
         let up = bfd::State::from_number(answer.state) == Some(bfd::State::Up);
-        Some(Answered { peer, number: *number, at: Timestamp::from_nanos(answer.at), up })
+        let yielded = !up && answer.diagnostic == bfd::DIAGNOSTIC_NEIGHBOR;
+        Some(Answered { peer, number: *number, at: Timestamp::from_nanos(answer.at), up, yielded })
     }
+}
+
+/// The records of `peers`: as they were `known`, or that they have told nothing yet.
+fn records(peers: &[IpAddr], known: &[(IpAddr, PeerRecord)]) -> Vec<(IpAddr, PeerRecord)> {
+    let record = |(number, address): (u32, &IpAddr)| {
+        let told = known.iter().find(|(known, _)| known == address).map(|(_, record)| *record);
+        (*address, PeerRecord { number, ..told.unwrap_or(PeerRecord::unknown(number)) })
+    };
+    (0..).zip(peers).map(record).collect()
 }
 
 fn micros(d: Duration) -> u32 {

@@ -1,5 +1,5 @@
 //! The S-BFD initiator (RFC 7880): a Backup probes the Active Router that it obeys, if that has introduced
-//! itself.
+//! itself. (For those of an Active Router see [`super::rivals`].)
 //!
 //! ```text
 //! Probe    every interval: send a probe, look at the answers
@@ -74,6 +74,16 @@ impl Prober {
 
     pub(super) fn stop(&mut self) {
         self.target = None;
+    }
+
+    /// That of the last probe.
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) const fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
     }
 }
 
@@ -168,6 +178,9 @@ impl Machine {
     }
 
     pub(super) fn probe_due(&mut self, due: Timestamp, now: Timestamp) {
+        if self.state != State::Backup {
+            return self.ask_rivals(due, now);
+        }
         let Some(pace) = self.pace() else { return };
         if now.since(due) > pace.patience() {
             self.probes_stalled(due, now);
@@ -178,7 +191,8 @@ impl Machine {
         let Some(target) = &mut self.prober.target else { return };
         self.prober.number += 1;
         target.probed(self.prober.number, now);
-        self.actions.push_back(Action::SendProbe { peer: target.peer, number: self.prober.number });
+        let (peer, number) = (target.peer, self.prober.number);
+        self.actions.push_back(Action::SendProbe { peer, number, up: false });
         self.push(Action::LookAgain);
     }
 
@@ -203,6 +217,7 @@ impl Machine {
     /// The kernel half has rung for an AdminDown. If that was long ago, the next probe says how it is now.
     pub(super) fn answered(&mut self, answer: Answered, now: Timestamp) {
         self.take_answer(&answer);
+        self.rivals_answered(&[answer], now);
         if self.state == State::Backup && now.since(answer.at) <= NEWS {
             self.judge(now);
         }

@@ -206,6 +206,7 @@ impl Machine {
         self.lease.revoke(revoked_epoch);
         self.count_probes(routers, answers, now);
         let asked = self.election.asked.take();
+        self.rivals_answered(answers, now);
         let in_time = asked.filter(|asked| now.since(*asked) <= LOOK_PATIENCE);
         match (self.state, in_time) {
             (State::Claiming | State::Active, _) if self.lease.is_over(now) => {

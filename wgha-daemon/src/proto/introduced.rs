@@ -87,6 +87,7 @@ impl Machine {
         self.acquaintances.introduced(told);
         // It may answer to another discriminator now: its silence means nothing until it answers anew.
         self.prober.forget(told.peer);
+        self.suspect(told.peer);
     }
 
     pub(super) fn peer_left(&mut self, peer: PeerId) {
@@ -112,7 +113,8 @@ impl Machine {
         }
     }
 
-    fn ranks_behind(&self, told: &Introduced) -> bool {
+    /// Whether we do.
+    pub(super) fn ranks_behind(&self, told: &Introduced) -> bool {
         let ours = self.health.uplink.source.map_or(Address::UNSPECIFIED, Address::from);
         outranks(told.priority, &told.source.into(), self.settings.priority.number(), &ours)
     }

@@ -16,6 +16,7 @@ use super::{
     lease::LeaseKeeper,
     note::Note,
     reload::Reload,
+    rivals::Rivals,
     timers::{Timer, Timers},
 };
 
@@ -37,6 +38,7 @@ pub struct Machine {
     pub(super) election: Election,
     pub(super) prober: Prober,
     pub(super) acquaintances: Acquaintances,
+    pub(super) rivals: Rivals,
     pub(super) health: Health,
     pub(super) group: Group,
     pub(super) notes: BTreeMap<Note, String>,
@@ -70,6 +72,7 @@ impl Machine {
             election: Election::new(settings.interval),
             prober: Prober::default(),
             acquaintances: Acquaintances::default(),
+            rivals: Rivals::default(),
             health: Health::default(),
             group: Group::default(),
             notes: BTreeMap::new(),
@@ -91,6 +94,7 @@ impl Machine {
                 self.looked_again(&routers, revoked_epoch, &answers, now)
             }
             Input::LeaseRevoked { epoch, by } => self.lease_revoked(epoch, by, now),
+            Input::Contested(heard) => self.contested(heard, now),
             Input::Answered(answer) => self.answered(answer, now),
             Input::PeerIntroduced(told) => self.peer_introduced(told),
             Input::PeerLeft(peer) => self.peer_left(peer),
@@ -113,6 +117,7 @@ impl Machine {
             Input::ReloadRequested => self.reload_requested(),
         }
         self.aim(now);
+        self.watch_rivals(now);
         self.pursue_reload(now);
         self.finish_if_all_is_undone();
     }

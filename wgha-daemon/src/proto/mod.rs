@@ -11,6 +11,7 @@
 //! | `election` | who serves: Backup, Active, and what both make of an advert |
 //! | `claim` | preemption: tell first, then serve |
 //! | `detect`, `prober`, `introduced` | probes to the Active Router, and our rank among those that would follow it |
+//! | `rivals` | probes of a node that holds the role: who may serve beside us |
 //! | `adverts`, `lease` | what we say, and what it allows us to do |
 //! | `reload` | another program takes this one's place, under the same lease |
 //! | `takeover`, `gateway`, `group` | the order of effects, and which of their ends count |
@@ -47,6 +48,7 @@ mod note;
 pub mod peers;
 mod prober;
 mod reload;
+mod rivals;
 mod settings;
 mod state;
 pub mod sync;

@@ -102,6 +102,7 @@ impl Stage {
             ["revoked", epoch, words @ ..] => {
                 Input::LeaseRevoked { epoch: parse(epoch)?, by: self.heard(words)? }
             }
+            ["contested", words @ ..] => Input::Contested(self.heard(words)?),
             ["looked", words @ ..] => self.looked(words)?,
             ["answered", words @ ..] => Input::Answered(self.answer(words)?),
             ["introduced", peer, words @ ..] => Input::PeerIntroduced(introduced(peer, words)?),

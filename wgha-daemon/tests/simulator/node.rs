@@ -179,6 +179,9 @@ impl Node {
             introduced: vec![None; self.kernel.routers.len()],
             told_lease: goes_on.then_some(MAINTENANCE),
         });
+        if !goes_on {
+            self.kernel.introduced.fill(None);
+        }
         self.kernel.begin(if goes_on { self.kernel.discriminator } else { self.incarnation });
     }
 

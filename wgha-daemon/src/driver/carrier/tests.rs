@@ -63,7 +63,7 @@ impl Datapath for Recorded {
         false
     }
 
-    fn send_probe(&mut self, _: PeerId, _: u64) {}
+    fn send_probe(&mut self, _: PeerId, _: u64, _: bool) {}
 }
 
 struct Blind;
