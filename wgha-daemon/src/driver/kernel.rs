@@ -118,7 +118,15 @@ impl Kernel {
     /// What the kernel said.
     pub fn introduced(&mut self, who: &Introduced, discriminator: u32) -> Result<(), String> {
         let Some(probes) = &mut self.probes else { return Ok(()) };
-        probes.introduced(who, discriminator, &mut self.maps).map_err(chain)
+        probes.introduced(who, discriminator, &mut self.maps).map_err(chain)?;
+        self.write_uplink()
+    }
+
+    /// What has to be proven, and whether strangers are known to be that.
+    fn flags(&self) -> u32 {
+        let acquainted = self.probes.as_ref().is_some_and(Probes::knows_all);
+        let authenticated = if self.vrrp.authentication { UplinkConfig::AUTHENTICATED } else { 0 };
+        authenticated | if acquainted { UplinkConfig::ACQUAINTED } else { 0 }
     }
 
     /// Probes, if there are other servers.
@@ -179,7 +187,7 @@ impl Kernel {
             wireguard_port: self.wireguard_port,
             vrid: self.vrrp.id.number(),
             family: self.vrrp.family.version(),
-            flags: 0,
+            flags: self.flags(),
         };
         self.maps.set_uplink(config).map_err(chain)
     }

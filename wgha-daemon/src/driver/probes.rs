@@ -39,6 +39,8 @@ struct Peer {
     address: IpAddr,
     /// What its reflector answers to, once it has told.
     discriminator: Option<u32>,
+    /// It has told who it is, this daemon or the one whose lease it goes on with.
+    introduced: bool,
     /// Discriminator and number of the last probes; a discriminator of 0 is none.
     under_way: [(u32, u64); OUTSTANDING],
     /// Where the next one is put: over the oldest.
@@ -60,15 +62,17 @@ impl Probes {
         let mut random = Randomness::default();
         let known = if discriminator.is_some() { maps.peers()? } else { Vec::new() };
         let discriminator = discriminator.map_or_else(|| random.draw(), |known| Ok(known.get()))?;
-        maps.set_peers(&records(peers, &known))?;
+        let records = records(peers, &known);
+        maps.set_peers(&records)?;
         maps.forget_probes()?;
-        let peer = |address: &IpAddr| Peer {
+        let peer = |(address, record): &(IpAddr, PeerRecord)| Peer {
             address: *address,
             discriminator: None,
+            introduced: record.is_introduced(),
             under_way: [(0, 0); OUTSTANDING],
             next: 0,
         };
-        let peers = peers.iter().map(peer).collect();
+        let peers = records.iter().map(peer).collect();
         let mut probes = Self { socket: None, pace, discriminator, peers, random };
         probes.probe_through(None, maps)?;
         Ok(probes)
@@ -110,9 +114,16 @@ impl Probes {
     ) -> Result<(), BpfError> {
         let Some(peer) = self.peers.get_mut(usize::from(who.peer.0)) else { return Ok(()) };
         peer.discriminator = Some(discriminator);
+        peer.introduced = true;
         let unknown = PeerRecord::unknown(u32::from(who.peer.0));
         let record = PeerRecord { source: who.source.into(), priority: who.priority, ..unknown };
         maps.set_peer(peer.address, record)
+    }
+
+    /// Whether every peer has told who it is.
+    #[must_use]
+    pub fn knows_all(&self) -> bool {
+        self.peers.iter().all(|peer| peer.introduced)
     }
 
     /// Which peer has this address.

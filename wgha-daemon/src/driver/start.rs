@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     config::{self, Config, Vrrp},
-    proto::{self, Inherited, Machine, Settings, sync::Fingerprints},
+    proto::{self, Authentication, Inherited, Machine, Settings, sync::Fingerprints},
     status::{
         Event, Notifier, Recorder, Wakeups,
         control::{self, Request},
@@ -349,6 +349,7 @@ fn settings(config: &Config, conduct: &Conduct) -> Settings {
         preempt: config.vrrp.preempt,
         preempt_delay: config.vrrp.preempt_delay,
         detect: (!config.peers.is_empty()).then(|| detect(config, conduct)),
+        authentication: config.vrrp.authentication.then(|| Authentication { peers: config.peers.len() }),
     }
 }
 

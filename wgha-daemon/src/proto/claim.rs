@@ -31,9 +31,10 @@ impl Claim {
         self.unconfirmed.is_some()
     }
 
-    /// Whether this router has yielded to our probe, and has not been heard since.
-    fn has_yielded(&self, router: &Heard) -> bool {
-        self.yielded.iter().any(|(source, at)| *source == router.source && router.at <= *at)
+    /// Whether this router has yielded to our probe, and has not been heard since, if that counts.
+    fn has_yielded(&self, router: &Heard, adverts_count: bool) -> bool {
+        let since = |at: Timestamp| adverts_count && router.at > at;
+        self.yielded.iter().any(|(source, at)| *source == router.source && !since(*at))
     }
 }
 
@@ -133,10 +134,19 @@ impl Machine {
     /// The kernel would have ended our lease if anybody had outranked us.
     pub(super) fn decide_as_claimer(&mut self, routers: &[Heard], now: Timestamp) {
         let waited = std::mem::take(&mut self.election.claim.waited);
-        let claim = &self.election.claim;
-        let live: Vec<_> = self.live(routers, now).filter(|r| !claim.has_yielded(r)).copied().collect();
-        if !self.tell(&live, now) && (waited || live.is_empty()) {
+        let proof = self.wants_proof();
+        let live: Vec<_> = self.live(routers, now).filter(|r| !self.is_out(r, now)).copied().collect();
+        // That it must have heard our adverts does not prove that it was there to hear them.
+        if !self.tell(&live, now) && ((waited && !proof) || live.is_empty()) {
             self.take_over(self.why_claiming(), now);
         }
+    }
+
+    /// Whether a router that we claim the role from does not serve any more, by its own word or its silence.
+    fn is_out(&self, router: &Heard, now: Timestamp) -> bool {
+        let proof = self.wants_proof();
+        let silent = proof && self.acquaintances.has_answered(router.source);
+        self.election.claim.has_yielded(router, !proof)
+            || (silent && self.rival_is_silent(router.source, now))
     }
 }

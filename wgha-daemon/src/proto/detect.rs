@@ -72,6 +72,11 @@ impl Prober {
         self.target = self.target.take().filter(|target| target.peer != peer);
     }
 
+    /// Whether the router whose adverts come from there is probed.
+    pub(super) fn is_aimed_at(&self, source: IpAddr) -> bool {
+        self.target.as_ref().is_some_and(|target| target.source == source)
+    }
+
     pub(super) fn stop(&mut self) {
         self.target = None;
     }
@@ -232,10 +237,11 @@ impl Machine {
     /// What a look has shown of the peer that we probe.
     pub(super) fn count_probes(&mut self, routers: &[Heard], answers: &[Answered], now: Timestamp) {
         answers.iter().for_each(|answer| self.take_answer(answer));
-        let Some(pace) = self.pace() else { return };
+        let (Some(pace), proof) = (self.pace(), self.wants_proof()) else { return };
         let Some(target) = &mut self.prober.target else { return };
         let advert = routers.iter().find(|r| r.source == target.source && r.priority != 0);
-        target.counted(advert.map(|r| r.at), &pace, now);
+        // One that anybody may have sent does not prolong its life.
+        target.counted(advert.filter(|_| !proof).map(|r| r.at), &pace, now);
         if advert.is_some_and(|r| self.silent_from(r) > now) {
             self.note(Note::HalfHeard, Ok(()));
         }
@@ -283,7 +289,7 @@ impl Machine {
         let target = self.prober.target.as_ref()?;
         let (pace, active) = (self.pace()?, target.source);
         if let Some((_, said)) = target.down() {
-            let again = routers.iter().any(|r| r.source == active && r.at > said);
+            let again = !self.wants_proof() && routers.iter().any(|r| r.source == active && r.at > said);
             let recent = now.since(said) <= pace.interval + NEWS;
             return (recent && !again).then_some((active, Reason::AdminDown(active)));
         }

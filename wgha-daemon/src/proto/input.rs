@@ -120,6 +120,8 @@ pub struct Introduced {
     pub source: IpAddr,
     /// Its priority.
     pub priority: u8,
+    /// It is Active.
+    pub serving: bool,
     /// How long its lease may last after its last renewal: we wait at least so long for its answers (I6).
     pub lease: Duration,
     /// How often it can be probed.

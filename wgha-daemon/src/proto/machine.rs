@@ -96,7 +96,7 @@ impl Machine {
             Input::LeaseRevoked { epoch, by } => self.lease_revoked(epoch, by, now),
             Input::Contested(heard) => self.contested(heard, now),
             Input::Answered(answer) => self.answered(answer, now),
-            Input::PeerIntroduced(told) => self.peer_introduced(told),
+            Input::PeerIntroduced(told) => self.peer_introduced(told, now),
             Input::PeerLeft(peer) => self.peer_left(peer),
             Input::PeerWaits { peer, lease } => self.peer_waits(peer, lease),
             Input::GatewayAnswered(at) => self.gateway_answered(at),

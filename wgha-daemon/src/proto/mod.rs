@@ -12,6 +12,7 @@
 //! | `claim` | preemption: tell first, then serve |
 //! | `detect`, `prober`, `introduced` | probes to the Active Router, and our rank among those that would follow it |
 //! | `rivals` | probes of a node that holds the role: who may serve beside us |
+//! | `trust` | what an advert is worth where claims have to be proven |
 //! | `adverts`, `lease` | what we say, and what it allows us to do |
 //! | `reload` | another program takes this one's place, under the same lease |
 //! | `takeover`, `gateway`, `group` | the order of effects, and which of their ends count |
@@ -54,6 +55,7 @@ mod state;
 pub mod sync;
 mod takeover;
 mod timers;
+mod trust;
 
 pub use action::{Action, Reason};
 pub use detect::{Detection, WhyAdverts};
@@ -63,3 +65,4 @@ pub use machine::Machine;
 pub use reload::MAINTENANCE;
 pub use settings::{Detect, Settings};
 pub use state::State;
+pub use trust::Authentication;

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use wgha_common::Timestamp;
 
-use super::{Action, Answered, Heard, Machine, PeerId, State, timers::Timer};
+use super::{Action, Answered, Heard, Machine, PeerId, State, prober::Pace, timers::Timer};
 
 /// Those of whom it is not known that they do not serve.
 #[derive(Debug, Clone, Default)]
@@ -21,17 +21,24 @@ pub(super) struct Rivals(BTreeMap<PeerId, Rival>);
 struct Rival {
     /// Answers to this probe and those before it are known, or do not count.
     known: u64,
+    /// So many probes in a row are unanswered.
+    unanswered: u32,
+    /// The first of them was sent then.
+    silent_since: Option<Timestamp>,
 }
 
 impl Rivals {
     fn keep(&mut self, peer: PeerId, number: u64) {
-        self.0.insert(peer, Rival { known: number });
+        self.0.insert(peer, Rival { known: number, unanswered: 0, silent_since: None });
     }
 
     /// Whether this answer is news of one of them.
     fn answered(&mut self, answer: &Answered) -> bool {
-        let rival = self.0.get_mut(&answer.peer).filter(|rival| answer.number > rival.known);
-        rival.map(|rival| rival.known = answer.number).is_some()
+        let news = self.0.get(&answer.peer).is_some_and(|rival| answer.number > rival.known);
+        if news {
+            self.keep(answer.peer, answer.number);
+        }
+        news
     }
 }
 
@@ -52,6 +59,22 @@ impl Machine {
         if self.holds_role() {
             self.rivals.keep(peer, self.prober.number());
         }
+    }
+
+    pub(super) fn is_suspected(&self, peer: PeerId) -> bool {
+        self.rivals.0.contains_key(&peer)
+    }
+
+    /// Whether the peer whose adverts come from there has left as many of our claims unanswered as a Backup would
+    /// wait for: its lease is over.
+    pub(super) fn rival_is_silent(&self, source: IpAddr, now: Timestamp) -> bool {
+        let (Some(detect), Some(told)) = (&self.settings.detect, self.acquaintances.at(source)) else {
+            return false;
+        };
+        let Some(rival) = self.rivals.0.get(&told.peer) else { return false };
+        let pace = Pace::of(detect, told);
+        let over = rival.silent_since.map(|since| since + told.lease + pace.grace);
+        rival.unanswered >= pace.probes && over.is_some_and(|over| over <= now)
     }
 
     /// Keeps the timer in step with whether there is somebody to be asked. A claim asks at once; whoever takes over has
@@ -84,6 +107,10 @@ impl Machine {
         let peers: Vec<_> = self.rivals.0.keys().copied().collect();
         for peer in peers {
             let number = self.prober.next_number();
+            if let Some(rival) = self.rivals.0.get_mut(&peer) {
+                rival.unanswered = rival.unanswered.saturating_add(1);
+                rival.silent_since.get_or_insert(now);
+            }
             self.push(Action::SendProbe { peer, number, up: true });
         }
         self.push(Action::LookAgain);
@@ -130,7 +157,7 @@ impl Machine {
     /// A peer that we outrank has asked us in state Up.
     pub(super) fn contested(&mut self, heard: Heard, now: Timestamp) {
         if self.holds_role() {
-            self.advert_heard(heard, now);
+            self.claim_heard(heard, now);
         }
     }
 }

@@ -147,6 +147,7 @@ impl Node {
             peer: PeerId(self.me as u8),
             source: address(self.me),
             priority: self.settings.priority.number(),
+            serving: self.daemon.as_ref().is_some_and(|d| d.machine.state() == State::Active),
             lease: self.daemon.as_ref().and_then(|d| d.told_lease).unwrap_or(detect.lease()),
             required_min_rx: detect.interval,
         })

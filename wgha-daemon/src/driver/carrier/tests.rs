@@ -90,6 +90,7 @@ impl Bench {
             preempt: true,
             preempt_delay: Duration::ZERO,
             detect: None,
+            authentication: None,
         };
         let (effects, asked) = mpsc::unbounded_channel();
         let carrier = Carrier {

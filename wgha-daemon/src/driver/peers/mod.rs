@@ -404,8 +404,8 @@ impl Peers {
     }
 
     async fn introduced(&mut self, peer: PeerId, introduction: Introduction) {
-        let Introduction { source, priority, discriminator, lease, required_min_rx, .. } = introduction;
-        let who = Introduced { peer, source, priority, lease, required_min_rx };
+        let Introduction { source, priority, serving, discriminator, lease, required_min_rx } = introduction;
+        let who = Introduced { peer, source, priority, serving, lease, required_min_rx };
         let (taken, is_taken) = oneshot::channel();
         self.tell(Heard::Introduced { who, discriminator, taken }).await;
         let answer = self.channel.answer();

@@ -37,7 +37,7 @@ fn introduced(peer: u8, priority: u8) -> Input {
     let lease = Duration::from_millis(20);
     let required_min_rx = Duration::from_millis(10);
     let (peer, source) = (PeerId(peer), address(4 + peer));
-    Input::PeerIntroduced(Introduced { peer, source, priority, lease, required_min_rx })
+    Input::PeerIntroduced(Introduced { peer, source, priority, serving: false, lease, required_min_rx })
 }
 
 fn answered(number: u64, up: bool, at: Timestamp) -> Answered {
@@ -67,6 +67,7 @@ fn stations() -> Vec<(&'static str, Machine, Timestamp)> {
         interval: interval(),
         preempt: true,
         detect: None,
+        authentication: None,
         preempt_delay: Duration::ZERO,
     };
     let down = 361_000;
