@@ -12,8 +12,7 @@ use wgha_tests::{
     AFTER_WIREGUARD, Capture, Node, Pair, Plan, SOON, Settings, Stranger, Topology,
     Which::{self, A, B},
     clock::observe_for,
-    may_run, monotonic_ns,
-    wait_until,
+    may_run, monotonic_ns, wait_until,
 };
 
 /// How many of each kind a stranger sends to no end.

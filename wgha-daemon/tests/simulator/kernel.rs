@@ -72,6 +72,8 @@ pub struct Kernel {
     answers: Vec<Option<Answered>>,
     /// Which priority each node has introduced itself with.
     pub introduced: Vec<Option<u8>>,
+    /// Claims have to be proven.
+    pub authenticated: bool,
     ring: VecDeque<Rung>,
     rival_rang: Option<Timestamp>,
     contested_rang: Option<Timestamp>,
@@ -91,6 +93,7 @@ impl Kernel {
             probes: vec![VecDeque::new(); nodes],
             answers: vec![None; nodes],
             introduced: vec![None; nodes],
+            authenticated: false,
             ring: VecDeque::new(),
             rival_rang: None,
             contested_rang: None,
@@ -192,7 +195,7 @@ impl Kernel {
         if heard.priority == 0 || !self.gives(Role::Claiming, heard.at) {
             return None;
         }
-        if !outranks(heard.priority, &heard.source.into(), self.stamp.0, &self.me) {
+        if self.authenticated || !outranks(heard.priority, &heard.source.into(), self.stamp.0, &self.me) {
             return Some(EventKind::Rival);
         }
         self.revoked = self.lease.epoch;

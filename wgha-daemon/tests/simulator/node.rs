@@ -183,6 +183,7 @@ impl Node {
         if !goes_on {
             self.kernel.introduced.fill(None);
         }
+        self.kernel.authenticated = self.settings.authentication.is_some();
         self.kernel.begin(if goes_on { self.kernel.discriminator } else { self.incarnation });
     }
 
