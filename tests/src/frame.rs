@@ -261,7 +261,7 @@ mod tests {
         let ends = crate::packets::Ip::new(Ipv4Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into(), 17);
         let question = crate::packets::sbfd_question(7, 9);
         let frame = crate::packets::Datagram::new(50000, SBFD_PORT, question).frame(&ends);
-        assert_eq!(Frame(&frame).bfd(), Some(Bfd { state: 1, asks: true, mine: 7, yours: 9 }));
+        assert_eq!(Frame(&frame).bfd(), Some(Bfd { state: 1, diagnostic: 0, asks: true, mine: 7, yours: 9 }));
         let other = crate::packets::Datagram::new(50000, 3784, vec![0; 24]).frame(&ends);
         assert_eq!(Frame(&other).bfd(), None);
     }

@@ -75,7 +75,7 @@ impl Stranger {
     }
 
     /// A datagram to a server, as if from the other one.
-    fn from_peer(&self, to: Which, datagram: &Datagram) -> Vec<u8> {
+    fn as_peer(&self, to: Which, datagram: &Datagram) -> Vec<u8> {
         let ((mac, address, _), (_, from, _)) = (self.server(to), self.server(to.other()));
         addressed(datagram.frame(&Ip::new(from, address, UDP)), mac)
     }
@@ -85,7 +85,7 @@ impl Stranger {
     pub fn claim(&self, to: Which, discriminator: u32) -> Vec<u8> {
         let mut question = sbfd_question(0x6666, discriminator);
         question[1] = 0xc2;
-        self.from_peer(to, &Datagram::new(55_555, 7784, question))
+        self.as_peer(to, &Datagram::new(55_555, 7784, question))
     }
 
     /// An answer that the other server does not serve, to this port of a server.
@@ -93,7 +93,7 @@ impl Stranger {
     pub fn admin_down(&self, to: Which, port: u16, discriminator: u32) -> Vec<u8> {
         let mut answer = sbfd_question(0x6666, discriminator);
         (answer[0], answer[1]) = (0x27, 0);
-        self.from_peer(to, &Datagram::new(7784, port, answer))
+        self.as_peer(to, &Datagram::new(7784, port, answer))
     }
 
     /// A solicitation for an address, to a server.

@@ -101,7 +101,7 @@ fn part_and_meet(pair: &Pair, cut_off: Which) -> Met {
     assert_eq!(pair.b.role().unwrap().as_deref(), Some("active"));
     let [of_a, wire] = [A, B].map(|which| Capture::at_port(&pair.topology, which).unwrap());
     let quiet = || {
-        let last = [&of_a, &wire].map(|wire| last_advert(wire));
+        let last = [&of_a, &wire].map(last_advert);
         let next = last.iter().min().map(|at| at + ADVERT_INTERVAL.as_nanos() as u64);
         last.iter().all(|at| *at > 0) && next > Some(monotonic_ns() + QUIET.as_nanos() as u64)
     };

@@ -175,7 +175,7 @@ fn floods_are_counted_and_cost_little() {
     ];
     let (since, before) = (monotonic_ns(), epochs(&pair));
     for (what, frame) in floods {
-        let costs = [&pair.a, &pair.b].map(|node| Costs::of(node));
+        let costs = [&pair.a, &pair.b].map(Costs::of);
         let began = monotonic_ns();
         stranger.flood(FLOOD, frame).unwrap();
         let took = Duration::from_nanos(monotonic_ns() - began);

@@ -232,3 +232,21 @@ impl Randomness {
         Ok(u32::from_ne_bytes(self.numbers[self.left]).max(1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_peers_have_told_is_kept_and_their_numbers_are_ours() {
+        let [a, b, gone] = ["192.0.2.4", "192.0.2.5", "192.0.2.6"].map(|a| a.parse::<IpAddr>().unwrap());
+        let told = |number, source: IpAddr| PeerRecord {
+            source: source.into(),
+            priority: 90,
+            ..PeerRecord::unknown(number)
+        };
+        let known = [(gone, told(0, gone)), (b, told(1, b))];
+        let records = records(&[b, a], &known);
+        assert_eq!(records, [(b, told(0, b)), (a, PeerRecord::unknown(1))]);
+    }
+}

@@ -349,7 +349,7 @@ fn settings(config: &Config, conduct: &Conduct) -> Settings {
         preempt: config.vrrp.preempt,
         preempt_delay: config.vrrp.preempt_delay,
         detect: (!config.peers.is_empty()).then(|| detect(config, conduct)),
-        authentication: config.vrrp.authentication.then(|| Authentication { peers: config.peers.len() }),
+        authentication: config.vrrp.authentication.then_some(Authentication { peers: config.peers.len() }),
     }
 }
 
