@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     Namespace, Plan, Topology, Which,
-    fault::{VRRP_GROUP, link_local, mac},
+    fault::{VRRP_GROUP, link_local},
     packets::{Advert, Datagram, ICMPV6, Ip, UDP, VRRP, icmpv6, sbfd_question, wireguard},
     sys,
 };
@@ -42,8 +42,8 @@ impl Stranger {
         let namespace = topology.plug_stranger()?;
         let port = namespace.inside(|| sys::sending_socket("eth0"))?;
         let server = |which| -> Result<_> {
-            let server = &topology.server(which).namespace;
-            Ok((mac(server)?, topology.plan.server(which), link_local(server)?))
+            let server = topology.server(which);
+            Ok((server.mac()?, topology.plan.server(which), link_local(&server.namespace)?))
         };
         let address = topology.plan.stranger();
         Ok(Self {

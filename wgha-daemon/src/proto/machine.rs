@@ -249,6 +249,7 @@ impl Machine {
                 Timer::Renew => self.renewal_due(due, now),
                 Timer::Gateway => self.gateway_silent(),
                 Timer::Reload => self.reload_due(now),
+                Timer::Greet => self.greet(now),
             }
         }
     }

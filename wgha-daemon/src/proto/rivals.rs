@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use wgha_common::Timestamp;
+use wgha_common::{Priority, Timestamp};
 
 use super::{Action, Answered, Heard, Machine, PeerId, State, prober::Pace, timers::Timer};
 
@@ -17,7 +17,7 @@ use super::{Action, Answered, Heard, Machine, PeerId, State, prober::Pace, timer
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rivals(BTreeMap<PeerId, Rival>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Rival {
     /// Answers to this probe and those before it are known, or do not count.
     known: u64,
@@ -25,20 +25,22 @@ struct Rival {
     unanswered: u32,
     /// The first of them was sent then.
     silent_since: Option<Timestamp>,
+    /// It has claimed the role: if it has given it up, that was because of us.
+    contests: bool,
 }
 
 impl Rivals {
     fn keep(&mut self, peer: PeerId, number: u64) {
-        self.0.insert(peer, Rival { known: number, unanswered: 0, silent_since: None });
+        self.0.insert(peer, Rival { known: number, ..Rival::default() });
     }
 
     /// Whether this answer is news of one of them.
     fn answered(&mut self, answer: &Answered) -> bool {
-        let news = self.0.get(&answer.peer).is_some_and(|rival| answer.number > rival.known);
-        if news {
-            self.keep(answer.peer, answer.number);
-        }
-        news
+        let Some(rival) = self.0.get_mut(&answer.peer).filter(|rival| answer.number > rival.known) else {
+            return false;
+        };
+        *rival = Rival { known: answer.number, contests: rival.contests, ..Rival::default() };
+        true
     }
 }
 
@@ -127,37 +129,40 @@ impl Machine {
     fn rival_answered(&mut self, answer: &Answered, now: Timestamp) {
         let Some(told) = self.acquaintances.told(answer.peer).copied() else { return };
         self.acquaintances.answered(answer.peer);
+        // Its adverts may say another interval; they will be heard.
+        let (source, interval) = (told.source, self.settings.interval);
+        let says = |priority| Heard { at: answer.at, source, priority, interval };
         if !answer.up {
-            self.rivals.0.remove(&answer.peer);
-            self.rival_does_not_serve(told.source, answer, now);
+            let rival = self.rivals.0.remove(&answer.peer);
+            let yields = answer.yielded || rival.is_some_and(|rival| rival.contests);
+            self.rival_does_not_serve(says(Priority::RESIGNED), yields, now);
         } else if self.ranks_behind(&told) {
-            // Its adverts may say another interval; they will be heard.
-            let Self { settings, .. } = self;
-            let by = Heard {
-                at: answer.at,
-                source: told.source,
-                priority: told.priority,
-                interval: settings.interval,
-            };
-            self.yield_to(by, now);
+            self.yield_to(says(told.priority), now);
         }
     }
 
-    fn rival_does_not_serve(&mut self, source: IpAddr, answer: &Answered, now: Timestamp) {
+    /// Whoever has yielded may have announced the VIP, and may have had clients.
+    fn rival_does_not_serve(&mut self, rival: Heard, yields: bool, now: Timestamp) {
         match self.state {
-            State::Claiming => self.claim_answered(source, answer.at, now),
-            State::Active if answer.yielded => {
+            State::Claiming => self.claim_answered(rival.source, rival.at, now),
+            State::Active if yields => {
                 self.announce_again(now);
-                self.greet_again(now);
+                self.greet_again(&rival, now);
             }
             _ => {}
         }
     }
 
-    /// A peer that we outrank has asked us in state Up.
+    /// A peer that we outrank has asked us in state Up. That it yields then it says by a resignation, which may be lost: it is
+    /// asked.
     pub(super) fn contested(&mut self, heard: Heard, now: Timestamp) {
-        if self.holds_role() {
-            self.claim_heard(heard, now);
+        if !self.holds_role() {
+            return;
         }
+        if let Some(peer) = self.acquaintances.at(heard.source).map(|told| told.peer) {
+            self.suspect(peer);
+            self.rivals.0.entry(peer).and_modify(|rival| rival.contests = true);
+        }
+        self.claim_heard(heard, now);
     }
 }

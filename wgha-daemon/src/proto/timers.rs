@@ -27,11 +27,13 @@ pub(super) enum Timer {
     Gateway = 10,
     /// Everybody may have heard that we are to be waited for.
     Reload = 11,
+    /// Handshakes are started once more.
+    Greet = 12,
 }
 
 impl Timer {
     /// How many there are.
-    pub(super) const COUNT: usize = 12;
+    pub(super) const COUNT: usize = 13;
 
     const ALL: [Self; Self::COUNT] = [
         Self::ActiveDown,
@@ -46,6 +48,7 @@ impl Timer {
         Self::Renew,
         Self::Gateway,
         Self::Reload,
+        Self::Greet,
     ];
 }
 
