@@ -80,6 +80,7 @@ fn seed() -> Config {
             preempt: true,
             preempt_delay: Duration::ZERO,
             checksum: None,
+            authentication: false,
             virtual_addresses: vec![VirtualAddress { address: address("2001:db8:1::2"), prefix_len: 64 }],
             family: Family::V6,
         },

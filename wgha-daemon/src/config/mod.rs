@@ -154,6 +154,8 @@ pub struct Vrrp {
     pub preempt_delay: Duration,
     /// `checksum`: of IPv4 adverts; `None` (`auto`): as the others send theirs.
     pub checksum: Option<ChecksumStyle>,
+    /// `authentication`: a claim has to be proven by a probe; an advert changes no role.
+    pub authentication: bool,
     /// `virtual_addresses`: at least one, all of `family`.
     pub virtual_addresses: Vec<VirtualAddress>,
     /// The family of all of them.

@@ -15,8 +15,16 @@ use super::{
 const SECTIONS: Names = &["uplink", "wireguard", "vrrp", "peer", "detect", "paths"];
 const UPLINK_KEYS: Names = &["interface", "attach"];
 const WIREGUARD_KEYS: Names = &["interface", "listen_port"];
-const VRRP_KEYS: Names =
-    &["id", "priority", "advert_interval", "preempt", "preempt_delay", "checksum", "virtual_addresses"];
+const VRRP_KEYS: Names = &[
+    "id",
+    "priority",
+    "advert_interval",
+    "preempt",
+    "preempt_delay",
+    "checksum",
+    "authentication",
+    "virtual_addresses",
+];
 const PEER_KEYS: Names = &["address"];
 const DETECT_KEYS: Names = &["interval", "multiplier", "witness"];
 const PATHS_KEYS: Names = &["bpffs", "socket"];
@@ -96,6 +104,7 @@ fn vrrp(document: &Document<'_>) -> Option<Vrrp> {
     let preempt = section.optional("preempt", true, read::boolean);
     let preempt_delay = section.optional("preempt_delay", Duration::ZERO, read::preempt_delay);
     let checksum = section.optional("checksum", None, read::checksum);
+    let authentication = authentication(document, &section);
     let addresses = virtual_addresses(&section);
     let (family, virtual_addresses) = addresses?;
     Some(Vrrp {
@@ -105,9 +114,22 @@ fn vrrp(document: &Document<'_>) -> Option<Vrrp> {
         preempt: preempt?,
         preempt_delay: preempt_delay?,
         checksum: checksum?,
+        authentication: authentication?,
         virtual_addresses: virtual_addresses.into_iter().map(|located| located.value).collect(),
         family,
     })
+}
+
+/// It goes by what peers prove: without one, nobody could ever take a role.
+fn authentication(document: &Document<'_>, section: &Section<'_>) -> Option<bool> {
+    let Some(written) = section.optional_at("authentication", read::boolean)? else { return Some(false) };
+    if written.value && !document.has("peer") {
+        let wrong =
+            "there is nobody who could prove a claim; name the other server in a [[peer]], or leave it out";
+        section.tell(written.problem(wrong));
+        return None;
+    }
+    Some(written.value)
 }
 
 fn peers(document: &Document<'_>, vrrp: Option<&Vrrp>) -> Option<Vec<IpAddr>> {

@@ -62,8 +62,8 @@ pub trait Datapath {
     /// What the kernel said.
     fn listen(&mut self, closely: bool) -> Result<Listened, String>;
 
-    /// Sends a probe. One that cannot be sent is as good as lost.
-    fn send_probe(&mut self, peer: PeerId, number: u64);
+    /// Sends a probe, in state Up or Down. One that cannot be sent is as good as lost.
+    fn send_probe(&mut self, peer: PeerId, number: u64, up: bool);
 }
 
 /// What the maps hold that a decision needs.
@@ -228,8 +228,8 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
             Action::SendAdvert => self.datapath.send_advert().err().map(Input::AdvertFailed),
             Action::Announce => Some(Input::Announced(self.datapath.announce())),
             Action::LookAgain => Some(self.look()),
-            Action::SendProbe { peer, number } => {
-                self.datapath.send_probe(peer, number);
+            Action::SendProbe { peer, number, up } => {
+                self.datapath.send_probe(peer, number, up);
                 None
             }
             Action::AskGateway => {
@@ -345,6 +345,7 @@ pub fn input_of(event: &Event, revoked_epoch: u64) -> Option<Input> {
     };
     let heard = heard(event.source.into(), &seen)?;
     match EventKind::from_number(event.kind)? {
+        EventKind::Contested => Some(Input::Contested(heard)),
         EventKind::Outranked => Some(Input::LeaseRevoked { epoch: revoked_epoch, by: heard }),
         EventKind::NewRouter | EventKind::ChangedRouter | EventKind::Resigned | EventKind::Rival => {
             Some(Input::AdvertHeard(heard))

@@ -433,8 +433,9 @@ impl Node {
     fn heard(&mut self, heard: Heard) {
         match heard {
             Heard::Introduced { who, discriminator, taken } => {
-                if let Some(probes) = self.carrier.datapath.probes() {
-                    probes.set_discriminator(who.peer, discriminator);
+                // The kernel half first: the machine may probe it at once.
+                if let Err(e) = self.carrier.datapath.introduced(&who, discriminator) {
+                    self.carrier.take(Input::MapFailed(e));
                 }
                 self.carrier.take(Input::PeerIntroduced(who));
                 let _ = taken.send(()); // nobody is told then

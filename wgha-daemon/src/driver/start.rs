@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     config::{self, Config, Vrrp},
-    proto::{self, Inherited, Machine, Settings, sync::Fingerprints},
+    proto::{self, Authentication, Inherited, Machine, Settings, sync::Fingerprints},
     status::{
         Event, Notifier, Recorder, Wakeups,
         control::{self, Request},
@@ -357,6 +357,7 @@ fn settings(config: &Config, conduct: &Conduct) -> Settings {
         preempt: config.vrrp.preempt,
         preempt_delay: config.vrrp.preempt_delay,
         detect: (!config.peers.is_empty()).then(|| detect(config, conduct)),
+        authentication: config.vrrp.authentication.then_some(Authentication { peers: config.peers.len() }),
     }
 }
 

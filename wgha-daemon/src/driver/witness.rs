@@ -202,7 +202,9 @@ const fn is_tick(input: &Input) -> bool {
 /// When the packet arrived that the input is about.
 fn arrival(input: &Input) -> Option<Timestamp> {
     match input {
-        Input::AdvertHeard(heard) | Input::LeaseRevoked { by: heard, .. } => Some(heard.at),
+        Input::AdvertHeard(heard) | Input::Contested(heard) | Input::LeaseRevoked { by: heard, .. } => {
+            Some(heard.at)
+        }
         Input::GatewayAnswered(at) => Some(*at),
         Input::Answered(answer) => Some(answer.at),
         _ => None,
@@ -223,8 +225,9 @@ fn told(input: &Input) -> Option<(Kind, &'static str, String)> {
         Input::Started(_) => (Kind::Input, "started", String::new()),
         Input::ReloadRequested => (Kind::Input, "reload_requested", String::new()),
         Input::AdvertHeard(heard) => (Kind::Input, "advert_heard", advert(heard)),
+        Input::Contested(by) => (Kind::Input, "contested", format!("by a probe {}", advert(by))),
         Input::LeaseRevoked { by, .. } => {
-            (Kind::Input, "lease_revoked", format!("by an advert {}", advert(by)))
+            (Kind::Input, "lease_revoked", format!("by a claim {}", advert(by)))
         }
         Input::UplinkChanged(u) => {
             let source = u.source.map_or("no address".to_owned(), |s| s.to_string());

@@ -34,6 +34,8 @@ pub enum Action {
         peer: PeerId,
         /// Which one: grows by one with each, over all peers. Its answer is reported with it.
         number: u64,
+        /// In BFD's state Up: we serve, or claim to. A peer that we outrank yields to it. Otherwise Down.
+        up: bool,
     },
     /// Read `REVOKED`, `ANSWERS` and, unless they do not matter ([`super::Machine::minds_routers`]), `ROUTERS`, and answer
     /// with [`super::Input::LookedAgain`].

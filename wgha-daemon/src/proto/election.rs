@@ -105,6 +105,15 @@ impl Machine {
     }
 
     pub(super) fn advert_heard(&mut self, heard: Heard, now: Timestamp) {
+        if self.wants_proof() {
+            self.unproven_heard(&heard, now);
+        } else {
+            self.claim_heard(heard, now);
+        }
+    }
+
+    /// An advert that counts, or the claim of a peer's probe.
+    pub(super) fn claim_heard(&mut self, heard: Heard, now: Timestamp) {
         match self.state {
             State::Backup => self.heard_as_backup(heard, now),
             State::Claiming | State::Active if heard.at < self.election.elected_on => {}
@@ -115,7 +124,7 @@ impl Machine {
     }
 
     /// RFC 9568 §6.4.2. An advert that comes to us after a newer one may only prolong the wait.
-    fn heard_as_backup(&mut self, heard: Heard, now: Timestamp) {
+    pub(super) fn heard_as_backup(&mut self, heard: Heard, now: Timestamp) {
         let late = heard.at < self.election.basis;
         match heard.priority {
             0 if late => {}
@@ -153,6 +162,14 @@ impl Machine {
         self.arm_active_down(heard.at);
     }
 
+    /// As if we had just begun to listen.
+    pub(super) fn obey_nobody(&mut self, now: Timestamp) {
+        self.election.interval = self.settings.interval;
+        self.election.basis = now;
+        (self.election.active, self.election.obeyed) = (None, None);
+        self.arm_active_down(now);
+    }
+
     fn prolong(&mut self, heard: Heard) {
         self.election.heard(heard);
         let until = self.silent_from(&heard);
@@ -164,7 +181,7 @@ impl Machine {
     /// Whether a Backup leaves the role to whoever sent this.
     fn obeys(&self, heard: &Heard, now: Timestamp) -> bool {
         let preempts = self.settings.preempt && now >= self.election.preempt_from && !self.is_shy(now);
-        !preempts || heard.priority >= self.settings.priority.number()
+        !preempts || heard.priority >= self.settings.priority.number() || self.cannot_prove(heard.source)
     }
 
     /// When this router will have been silent for Active_Down_Interval.
@@ -204,10 +221,18 @@ impl Machine {
         now: Timestamp,
     ) {
         self.note(Note::Map, Ok(()));
+        let believed: Vec<_>;
+        let routers = if self.wants_proof() {
+            believed = routers.iter().filter_map(|heard| self.believed(heard)).collect();
+            &believed
+        } else {
+            routers
+        };
         self.lease.revoke(revoked_epoch);
         self.count_probes(routers, answers, now);
         self.look_for_trouble(routers, now);
         let asked = self.election.asked.take();
+        self.rivals_answered(answers, now);
         let in_time = asked.filter(|asked| now.since(*asked) <= LOOK_PATIENCE);
         match (self.state, in_time) {
             (State::Claiming | State::Active, _) if self.lease.is_over(now) => {
@@ -330,7 +355,7 @@ impl Machine {
         self.lease.revoke(epoch);
         match self.state {
             State::Claiming | State::Active if self.lease.is_over(now) => self.yield_to(by, now),
-            State::Backup => self.heard_as_backup(by, now),
+            State::Backup if !self.wants_proof() => self.heard_as_backup(by, now),
             _ => {}
         }
     }

@@ -52,9 +52,11 @@ pub enum Input {
     LeaseRevoked {
         /// The epoch.
         epoch: u64,
-        /// The advert that outranked ours.
+        /// The advert, or the claim of a peer's probe, that outranked ours.
         by: Heard,
     },
+    /// A peer that we outrank has asked us in state Up while our lease stood: it serves, or claims to, as well.
+    Contested(Heard),
     /// The uplink came, went, gained or lost carrier or its own address.
     UplinkChanged(UplinkState),
     /// The WireGuard interface came, went, was set up or down, or changed its listen port.
@@ -118,6 +120,8 @@ pub struct Answered {
     pub at: Timestamp,
     /// Whether it serves: BFD's Up. Otherwise AdminDown.
     pub up: bool,
+    /// It had served, or claimed to, until it was asked.
+    pub yielded: bool,
 }
 
 /// Who a peer is, as it says itself.
@@ -129,6 +133,8 @@ pub struct Introduced {
     pub source: IpAddr,
     /// Its priority.
     pub priority: u8,
+    /// It is Active.
+    pub serving: bool,
     /// How long its lease may last after its last renewal: we wait at least so long for its answers (I6).
     pub lease: Duration,
     /// How often it can be probed.

@@ -17,6 +17,7 @@ use super::{
     lease::LeaseKeeper,
     note::Note,
     reload::Reload,
+    rivals::Rivals,
     timers::{Timer, Timers},
     witness::Witness,
 };
@@ -39,6 +40,7 @@ pub struct Machine {
     pub(super) election: Election,
     pub(super) prober: Prober,
     pub(super) acquaintances: Acquaintances,
+    pub(super) rivals: Rivals,
     pub(super) health: Health,
     pub(super) hearing: Hearing,
     pub(super) witness: Witness,
@@ -74,6 +76,7 @@ impl Machine {
             election: Election::new(settings.interval),
             prober: Prober::default(),
             acquaintances: Acquaintances::default(),
+            rivals: Rivals::default(),
             health: Health::default(),
             hearing: Hearing::default(),
             witness: Witness::default(),
@@ -97,8 +100,9 @@ impl Machine {
                 self.looked_again(&routers, revoked_epoch, &answers, now)
             }
             Input::LeaseRevoked { epoch, by } => self.lease_revoked(epoch, by, now),
+            Input::Contested(heard) => self.contested(heard, now),
             Input::Answered(answer) => self.answered(answer, now),
-            Input::PeerIntroduced(told) => self.peer_introduced(told),
+            Input::PeerIntroduced(told) => self.peer_introduced(told, now),
             Input::PeerLeft(peer) => self.peer_left(peer),
             Input::PeerWaits { peer, lease } => self.peer_waits(peer, lease),
             Input::GatewayAnswered(at) => self.gateway_answered(at),
@@ -124,6 +128,7 @@ impl Machine {
         self.aim(now);
         self.mind_adverts(now);
         self.tell_whether_reached();
+        self.watch_rivals(now);
         self.pursue_reload(now);
         self.finish_if_all_is_undone();
     }

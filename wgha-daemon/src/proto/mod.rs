@@ -11,6 +11,8 @@
 //! | `election` | who serves: Backup, Active, and what both make of an advert |
 //! | `claim` | preemption: tell first, then serve |
 //! | `detect`, `prober`, `introduced` | probes to the Active Router, and our rank among those that would follow it |
+//! | `rivals` | probes of a node that holds the role: who may serve beside us |
+//! | `trust` | what an advert is worth where claims have to be proven |
 //! | `adverts`, `lease` | what we say, and what it allows us to do |
 //! | `reload` | another program takes this one's place, under the same lease |
 //! | `takeover`, `gateway`, `group` | the order of effects, and which of their ends count |
@@ -49,11 +51,13 @@ mod note;
 pub mod peers;
 mod prober;
 mod reload;
+mod rivals;
 mod settings;
 mod state;
 pub mod sync;
 mod takeover;
 mod timers;
+mod trust;
 mod witness;
 
 pub use action::{Action, Reason};
@@ -65,3 +69,4 @@ pub use machine::Machine;
 pub use reload::MAINTENANCE;
 pub use settings::{Detect, Settings};
 pub use state::State;
+pub use trust::Authentication;

@@ -20,7 +20,7 @@ use super::{Action, Detect, Machine, Reason, State, adverts::PROVOKED_PAUSE, tim
 pub const MAINTENANCE: Duration = Duration::from_secs(5);
 
 /// A Backup that goes by adverts waits for three of these, and its Skew_Time.
-const LONG_INTERVAL: Centiseconds = match Centiseconds::new(200) {
+pub(super) const LONG_INTERVAL: Centiseconds = match Centiseconds::new(200) {
     Ok(interval) => interval,
     Err(_) => Centiseconds::MAX,
 };

@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use wgha_common::{Centiseconds, Priority};
 
+use super::Authentication;
+
 /// What the machine is configured with. The family does not matter to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -15,6 +17,8 @@ pub struct Settings {
     pub preempt_delay: Duration,
     /// Probes between the servers; `None`: no other servers are configured, adverts alone decide.
     pub detect: Option<Detect>,
+    /// Claims have to be proven by probes; `None`: adverts are obeyed as RFC 9568 says.
+    pub authentication: Option<Authentication>,
 }
 
 /// `[detect]`: how a failure of a peer is noticed by S-BFD, and how long our own lease lasts.

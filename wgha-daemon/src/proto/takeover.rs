@@ -42,6 +42,7 @@ impl Machine {
         let lease = if self.state == State::Claiming {
             self.lease.serve(now)
         } else {
+            self.suspect_all();
             self.stamp(self.settings.priority.number());
             self.lease.grant(Role::Active, now)
         };

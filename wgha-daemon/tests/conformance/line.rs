@@ -92,7 +92,7 @@ pub fn heard(words: &[&str], zero: Zero, now: Timestamp) -> Result<Heard> {
     Ok(heard)
 }
 
-/// `0 up number=3 at=5ms`, `0 down number=4`
+/// `0 up number=3 at=5ms`, `0 down number=4`, `0 yielded number=5`
 pub fn answered(words: &[&str], zero: Zero, now: Timestamp) -> Result<Answered> {
     let [peer, state, rest @ ..] = words else { return Err("answered: who, up or down?".into()) };
     let mut pairs = Pairs::of(rest)?;
@@ -102,9 +102,10 @@ pub fn answered(words: &[&str], zero: Zero, now: Timestamp) -> Result<Answered> 
         at: pairs.take("at", |word| zero.moment(word))?.unwrap_or(now),
         up: match *state {
             "up" => true,
-            "down" => false,
+            "down" | "yielded" => false,
             _ => return unknown(state),
         },
+        yielded: *state == "yielded",
     };
     pairs.none_left()?;
     Ok(answered)
@@ -152,8 +153,10 @@ pub fn words_of(action: &Action, zero: Zero) -> Vec<String> {
         Action::HoldVip => name("hold_vip"),
         Action::ReleaseVip => name("release_vip"),
         Action::Announce => name("announce"),
-        Action::SendProbe { peer, number } => {
-            vec!["send_probe".into(), peer.0.to_string(), format!("number={number}")]
+        Action::SendProbe { peer, number, up } => {
+            let state = if *up { "up" } else { "down" };
+            let (peer, number) = (peer.0.to_string(), format!("number={number}"));
+            vec!["send_probe".into(), peer, number, format!("state={state}")]
         }
         Action::AskGateway => name("ask_gateway"),
         Action::Listen { closely } => {

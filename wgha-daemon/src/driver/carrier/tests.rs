@@ -69,7 +69,7 @@ impl Datapath for Recorded {
         Ok(Listened::default())
     }
 
-    fn send_probe(&mut self, _: PeerId, _: u64) {}
+    fn send_probe(&mut self, _: PeerId, _: u64, _: bool) {}
 }
 
 struct Blind;
@@ -96,6 +96,7 @@ impl Bench {
             preempt: true,
             preempt_delay: Duration::ZERO,
             detect: None,
+            authentication: None,
         };
         let (effects, asked) = mpsc::unbounded_channel();
         let carrier = Carrier {

@@ -422,14 +422,15 @@ impl Peers {
     }
 
     async fn introduced(&mut self, peer: PeerId, introduction: Introduction) {
-        let Introduction { source, priority, discriminator, lease, required_min_rx, reaches, .. } =
-            introduction;
+        let Introduction {
+            source, priority, serving, discriminator, lease, required_min_rx, reaches, ..
+        } = introduction;
         // What it reaches changes nothing of who it is: its probes need not be answered anew.
         let same = self.known.insert(peer, introduction).is_some_and(|known| known.is_of(&introduction));
         if same {
             return self.tell(Heard::Reaches { peer, reaches }).await;
         }
-        let who = Introduced { peer, source, priority, lease, required_min_rx };
+        let who = Introduced { peer, source, priority, serving, lease, required_min_rx };
         let (taken, is_taken) = oneshot::channel();
         self.tell(Heard::Introduced { who, discriminator, taken }).await;
         self.tell(Heard::Reaches { peer, reaches }).await;

@@ -37,11 +37,11 @@ fn introduced(peer: u8, priority: u8) -> Input {
     let lease = Duration::from_millis(20);
     let required_min_rx = Duration::from_millis(10);
     let (peer, source) = (PeerId(peer), address(4 + peer));
-    Input::PeerIntroduced(Introduced { peer, source, priority, lease, required_min_rx })
+    Input::PeerIntroduced(Introduced { peer, source, priority, serving: false, lease, required_min_rx })
 }
 
 fn answered(number: u64, up: bool, at: Timestamp) -> Answered {
-    Answered { peer: PeerId(0), number, at, up }
+    Answered { peer: PeerId(0), number, at, up, yielded: false }
 }
 
 fn looked_and_answered(routers: &[Heard], answer: Answered) -> Input {
@@ -67,6 +67,7 @@ fn stations() -> Vec<(&'static str, Machine, Timestamp)> {
         interval: interval(),
         preempt: true,
         detect: None,
+        authentication: None,
         preempt_delay: Duration::ZERO,
     };
     let down = 361_000;
@@ -201,6 +202,7 @@ fn inputs(at: Timestamp) -> Vec<Input> {
             inputs.extend([Input::AdvertHeard(heard), looked(&[heard])]);
         }
         inputs.extend([0, 1, u64::MAX].map(|epoch| Input::LeaseRevoked { epoch, by: heard(4, 200, at) }));
+        inputs.extend([90, 200].map(|priority| Input::Contested(heard(4, priority, at))));
     }
     inputs.push(Input::LookedAgain { routers: vec![], revoked_epoch: u64::MAX, answers: vec![] });
     for (number, up) in [(0, true), (2, true), (2, false), (4, false), (u64::MAX, true)] {
@@ -249,8 +251,11 @@ fn step(machine: &Machine, input: &Input, now: Timestamp, name: &str) -> Machine
     let is_for_active = |a: &Action| {
         matches!(a, Action::HoldVip | Action::Announce | Action::RaiseTunnel | Action::StartHandshakes)
     };
-    let probes = actions.iter().any(|a| matches!(a, Action::SendProbe { .. }));
-    assert!(!probes || machine.state() == State::Backup, "{}", context());
+    // In state Up, a probe is a claim.
+    let probes =
+        |claim: bool| actions.iter().any(|a| matches!(a, Action::SendProbe { up, .. } if *up == claim));
+    assert!(!probes(false) || machine.state() == State::Backup, "{}", context());
+    assert!(!probes(true) || claims, "{}", context());
     assert!(served || serves || !actions.iter().any(is_for_active), "{}", context());
     let stamped_zero = actions.iter().any(|a| matches!(a, Action::StampAdverts { priority: 0, .. }));
     assert!(claims || stamped_zero || !actions.contains(&Action::SendAdvert), "{}", context());

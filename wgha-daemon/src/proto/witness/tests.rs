@@ -47,6 +47,7 @@ impl Segment {
             preempt: true,
             preempt_delay: Duration::ZERO,
             detect: Some(Detect { interval: ms(10), multiplier: 5 }),
+            authentication: None,
         };
         let mut segment = Self {
             machine: Machine::new(settings),
@@ -101,7 +102,8 @@ impl Segment {
 
     fn introduce(&mut self, priority: u8) {
         let (lease, required_min_rx) = (ms(40), ms(10));
-        let who = Introduced { peer: PEER, source: peer_address(), priority, lease, required_min_rx };
+        let (peer, source, serving) = (PEER, peer_address(), self.peer_serves);
+        let who = Introduced { peer, source, priority, serving, lease, required_min_rx };
         self.take(Input::PeerIntroduced(who));
     }
 
@@ -172,9 +174,9 @@ impl Segment {
                 self.questions.push(self.now);
                 self.under_way.extend(self.gateway.map(|takes| self.now + takes));
             }
-            Action::SendProbe { peer, number } if self.peer_serves && self.answers_probes => {
+            Action::SendProbe { peer, number, .. } if self.peer_serves && self.answers_probes => {
                 self.heard = self.now;
-                self.answer = Some(Answered { peer, number, at: self.now, up: true });
+                self.answer = Some(Answered { peer, number, at: self.now, up: true, yielded: false });
             }
             Action::LookAgain => {
                 // That of this tick is still on its way.
