@@ -51,6 +51,8 @@ const WELL_AGAIN: Duration = Duration::from_secs(60);
 const STEADY: Duration = Duration::from_millis(150);
 /// If the tunnel does not answer for so long, the roles may have changed meanwhile.
 const ANSWERED: Duration = Duration::from_millis(300);
+/// What takes longer is told.
+const LONG: Duration = Duration::from_secs(5);
 /// One of so many has company.
 const TWO_AT_ONCE: u64 = 8;
 
@@ -206,6 +208,9 @@ impl Storm {
             self.rules.unfenced.push(Unfenced { who: strike.which, from_ns: began_ns, to_ns: self.calm.1 });
         }
         self.record(strikes, began_ns, over_ns);
+        if self.calm.1 > over_ns + nanos(patience(LONG)) {
+            println!("{}", self.story(strikes, began_ns)?);
+        }
         self.wire.read();
         // For a while nothing happens, and a Backup is looked at.
         sleep(self.random.millis(60..160));
@@ -285,6 +290,33 @@ impl Storm {
         }
         self.calm = (active, monotonic_ns());
         Ok(())
+    }
+
+    /// What both servers have done since a fault began.
+    fn story(&self, strikes: &[Strike], began_ns: u64) -> Result<String> {
+        let mut told = Vec::new();
+        for which in Which::BOTH {
+            for event in self.pair.node(which).events()? {
+                let at_ns = event["at_ns"].as_u64().unwrap_or(0);
+                if at_ns >= began_ns {
+                    let ms = (at_ns - began_ns) / 1_000_000;
+                    told.push((
+                        at_ns,
+                        format!(
+                            "{ms:>7} ms {which} {} {}: {}",
+                            event["kind"], event["what"], event["detail"]
+                        ),
+                    ));
+                }
+            }
+        }
+        told.sort();
+        let lines: Vec<_> = told.into_iter().map(|(_, line)| line).collect();
+        Ok(format!(
+            "{} has taken long:\n{}",
+            strikes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            lines.join("\n")
+        ))
     }
 
     /// For messages: what both servers say, and what has happened last.
