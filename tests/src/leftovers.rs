@@ -1,14 +1,21 @@
 //! What wgha has put on a server, or has left there.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::Path};
 
-use anyhow::Result;
-use aya::programs::{SchedClassifier, tc::TcAttachType};
+use anyhow::{Context, Result};
+use aya::{
+    maps::{Map, MapData, PerCpuArray},
+    programs::{SchedClassifier, tc::TcAttachType},
+};
+use wgha_common::abi::{ABI_VERSION, Counter};
 
 use crate::{
     Namespace,
     topology::{TUNNEL, UPLINK},
 };
+
+/// Where the pins are, unless the configuration says otherwise.
+pub const BPFFS: &str = "/sys/fs/bpf/wgha";
 
 /// Whether anything is attached to the uplink: XDP, TCX or a classic filter.
 ///
@@ -16,7 +23,7 @@ use crate::{
 /// The system's.
 pub fn has_programs(namespace: &Namespace) -> Result<bool> {
     let xdp = namespace.ip(&format!("-details link show dev {UPLINK}"))?.contains("xdp");
-    let clsact = namespace.run("tc", &["qdisc", "show", "dev", UPLINK])?.contains("clsact");
+    let clsact = has_clsact(namespace)?;
     let filters =
         ["ingress", "egress"].map(|way| namespace.run("tc", &["filter", "show", "dev", UPLINK, way]));
     let filters = filters.into_iter().any(|shown| !shown.unwrap_or_default().is_empty());
@@ -26,6 +33,14 @@ pub fn has_programs(namespace: &Namespace) -> Result<bool> {
         attached.is_ok_and(|(_, programs)| !programs.is_empty())
     });
     Ok(xdp || (clsact && filters) || tcx.contains(&true))
+}
+
+/// Whether the uplink has the queueing discipline that classic filters are in.
+///
+/// # Errors
+/// The system's.
+pub fn has_clsact(namespace: &Namespace) -> Result<bool> {
+    Ok(namespace.run("tc", &["qdisc", "show", "dev", UPLINK])?.contains("clsact"))
 }
 
 /// Everything below the bpffs of a server that is not a folder.
@@ -43,6 +58,17 @@ pub fn pins(namespace: &Namespace) -> Vec<String> {
         }
     }
     found
+}
+
+/// What the kernel half has counted, read from the maps that are pinned in `bpffs`: no daemon need run.
+///
+/// # Errors
+/// There are no maps.
+pub fn counted(namespace: &Namespace, bpffs: &Path, counter: Counter) -> Result<u64> {
+    let pin = bpffs.join(format!("maps{ABI_VERSION}_{}_{UPLINK}/COUNTERS", namespace.inode()?));
+    let map = MapData::from_pin(&pin).with_context(|| pin.display().to_string())?;
+    let counters: PerCpuArray<_, u64> = Map::from_map_data(map)?.try_into()?;
+    Ok(counters.get(&(counter as u32), 0)?.iter().sum())
 }
 
 /// A server's addresses, routes and rules, links, filters, files, sockets and processes: what must be the same

@@ -46,6 +46,8 @@ const STOPPING: Duration = Duration::from_secs(10);
 /// What a configuration file says.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// `[wireguard] listen_port`
+    pub listen_port: Option<u16>,
     /// `[vrrp] priority`
     pub priority: u8,
     /// `[vrrp] advert_interval`
@@ -69,6 +71,7 @@ impl Settings {
     #[must_use]
     pub fn seed(plan: &Plan, which: Which) -> Self {
         Self {
+            listen_port: None,
             priority: which.priority(),
             advert_interval: format!("{}ms", advert_interval().as_millis()),
             preempt: true,
@@ -90,9 +93,10 @@ impl Settings {
             format!("[detect]\ninterval = \"{interval}\"\nmultiplier = {multiplier}\n")
         });
         let detect = detect.unwrap_or_default();
+        let port = self.listen_port.map(|port| format!("listen_port = {port}\n")).unwrap_or_default();
         format!(
             "[uplink]\ninterface = \"{UPLINK}\"\nattach = \"{attach}\"\n\n\
-             [wireguard]\ninterface = \"{TUNNEL}\"\n\n\
+             [wireguard]\ninterface = \"{TUNNEL}\"\n{port}\n\
              [vrrp]\nid = {vrid}\npriority = {priority}\nadvert_interval = \"{advert_interval}\"\n\
              preempt = {preempt}\npreempt_delay = \"0s\"\nvirtual_addresses = {:?}\n{more_vrrp}\n{peer}{detect}",
             self.virtual_addresses
@@ -389,7 +393,9 @@ fn spawn_daemon(namespace: &Namespace, settings: &Settings, through: &[&str]) ->
     if through.is_empty() {
         words.push(binary()?);
     } else {
-        std::fs::copy(binary()?, namespace.path(BINARY_OF_OTHERS)).context("copying wgha")?;
+        // Not by ourselves: a program that another thread starts meanwhile would have it open for writing (ETXTBSY).
+        let copy = "cat \"$1\" >\"$2\" && chmod 755 \"$2\"";
+        namespace.run("sh", &["-c", copy, "sh", &binary()?.to_string_lossy(), BINARY_OF_OTHERS])?;
         words.push(BINARY_OF_OTHERS.into());
     }
     words.extend(["run", "--config", CONFIG].map(PathBuf::from));

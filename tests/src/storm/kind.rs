@@ -180,12 +180,12 @@ impl Strike {
     #[must_use]
     pub fn goes_with(&self, other: &Self) -> bool {
         let (one, two) = (self.kind.class(), other.kind.class());
-        let daemon = one == Class::Daemon || two == Class::Daemon;
+        let same_daemon = (one == Class::Daemon || two == Class::Daemon) && self.which == other.which;
         let alone = |kind| matches!(kind, Kind::BothAtOnce | Kind::Roamed);
         let unclear = one == two || alone(self.kind) || alone(other.kind);
         // Nobody would know where the client is.
         let forgotten = self.forgets() && other.forgets();
-        !unclear && !forgotten && !(daemon && self.which == other.which)
+        !(unclear || forgotten || same_daemon)
     }
 
     /// Whether somebody forgets where the client is, until somebody else tells.

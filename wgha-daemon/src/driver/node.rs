@@ -31,7 +31,7 @@ use crate::{
     status::{Wakeups, control::Request},
     sys::{
         address,
-        bpf::{Attachment, Programs, attach, events::Events},
+        bpf::{Attachment, Programs, attach, events::Events, mark},
         clock,
         link::Link,
         lock::UplinkLock,
@@ -156,8 +156,9 @@ impl Node {
         Ok(()) // what is undone is told in the end
     }
 
-    /// Takes the programs off, unless they are left to another one, or are all that keeps this node silent: something could
-    /// not be undone, or a userspace WireGuard goes on talking, to every endpoint it knows, while its link is down.
+    /// Takes the programs off, unless they are left to another one, or `wgha fence` wants the fence to stay, or they are all
+    /// that keeps this node silent: something could not be undone, or a userspace WireGuard goes on talking, to every endpoint
+    /// it knows, while its link is down.
     ///
     /// # Errors
     /// What could not be undone.
@@ -167,12 +168,17 @@ impl Node {
             return Ok(Ended::MadeWay);
         }
         let undone = self.carrier.pending.undone();
-        let needed = !undone.is_empty() || talks_when_down(&self.config.wireguard).await;
-        if needed && self.attachment.as_ref().is_some_and(Attachment::is_pinned) {
-            tracing::warn!(
-                "the programs stay on {}: without them this node might speak; `wgha detach` takes them off",
-                self.config.uplink.interface
-            );
+        let uplink = self.config.uplink.interface.clone();
+        let wanted = mark::is_there(&self.config.paths.bpffs, &uplink);
+        let needed = !undone.is_empty() || (!wanted && talks_when_down(&self.config.wireguard).await);
+        if (wanted || needed) && self.attachment.as_ref().is_some_and(Attachment::is_pinned) {
+            if needed {
+                tracing::warn!(
+                    "the programs stay on {uplink}: without them this node might speak; `wgha detach` takes them off"
+                );
+            } else {
+                tracing::info!("the closed fence stays on {uplink}, as `wgha fence` wants it");
+            }
             self.leave();
         }
         anyhow::ensure!(undone.is_empty(), "not everything could be undone: {}", undone.join("; "));
@@ -445,7 +451,8 @@ async fn talks_when_down(wireguard: &str) -> bool {
     }
 }
 
-fn tunnel_state(seen: &TunnelSeen) -> TunnelState {
+/// What the machine is told of it.
+pub(super) fn tunnel_state(seen: &TunnelSeen) -> TunnelState {
     let facts = seen.facts.as_ref().and_then(|f| f.as_ref().ok());
     TunnelState {
         present: facts.is_some(),

@@ -17,7 +17,7 @@ use super::{
     guard,
     handshakes::Command,
     kernel::Kernel,
-    node::Node,
+    node::{Node, tunnel_state},
     observe::{self, Look, Seen, TunnelSeen, UplinkSeen},
     peers::{Heard, Ourselves, Parts, Peers, Report},
     predecessor::Predecessor,
@@ -35,12 +35,13 @@ use crate::{
         control::{self, Request},
     },
     sys::{
-        bpf::{Loaded, Programs, attach, events, pins},
+        bpf::{Loaded, Programs, attach, events, mark, pins},
         channel, check, clock, link,
         lock::UplinkLock,
         memory, netlink,
         packet_socket::PacketSocket,
         program::Program,
+        qdisc,
         realtime::{self, Conduct},
         requests::Requests,
         tunnel::{Raised, Tunnel},
@@ -250,7 +251,7 @@ fn peers(
 }
 
 /// A connection for one task: the kernel refuses a second dump on a socket while one is under way (EBUSY).
-fn connect() -> anyhow::Result<rtnetlink::Handle> {
+pub(super) fn connect() -> anyhow::Result<rtnetlink::Handle> {
     netlink::connect().context("rtnetlink")
 }
 
@@ -320,8 +321,12 @@ pub async fn detach(config: &Config) -> anyhow::Result<()> {
     let _lock = take_uplink(config, &handle).await?;
     clear_away(&mut worker(config, Box::new(|_| ()))?).await?;
     attach::remove_clsact(&config.uplink.interface);
+    if let Some(uplink) = link::read(&handle, &config.uplink.interface).await? {
+        qdisc::remove_empty_clsact(&handle, uplink.index).await?;
+    }
     attach::remove_leftovers(&config.paths.bpffs, &[])?;
     pins::remove_maps(&config.paths.bpffs)?;
+    mark::remove_all(&config.paths.bpffs)?;
     // Somebody else's pins may be in it, or it is where a bpffs is mounted.
     let _ = fs::remove_dir(&config.paths.bpffs);
     Ok(())
@@ -409,7 +414,8 @@ fn inherit(node: &mut Node, predecessor: &Predecessor, found: &FirstLook) -> any
                 "not going on under the lease of the daemon before this one: {why}"
             );
         }
-        datapath.guard(inherited.epoch).map_err(anyhow::Error::msg)?;
+        let port = tunnel_state(&found.tunnel).listen_port.unwrap_or(predecessor.uplink.wireguard_port);
+        datapath.guard(inherited.epoch, port).map_err(anyhow::Error::msg)?;
     }
     if !node.config.peers.is_empty() {
         let proto::Detect { interval, multiplier } = detect(&node.config, &node.conduct);
