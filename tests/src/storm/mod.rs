@@ -44,7 +44,7 @@ const HEALED: Duration = Duration::from_millis(500);
 /// How long a new wg1 and its port may take to be known.
 const PORT_KNOWN: Duration = Duration::from_secs(1);
 /// How long two may be heard to claim the role: while one of them does not hear the other.
-const ADVERT_OVERLAP: Duration = Duration::from_secs(2);
+const ADVERT_OVERLAP: Duration = Duration::from_secs(5);
 /// After a fault everything is well again within this. It is a second, unless WireGuard has to wait for its own timers.
 const WELL_AGAIN: Duration = Duration::from_secs(60);
 /// Between two looks that must agree: longer than a Backup takes to take over, and two that serve to hear each other.
