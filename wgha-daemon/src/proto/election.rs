@@ -248,6 +248,7 @@ impl Machine {
             }
             (State::Backup, Some(asked)) => self.decide_as_backup(routers, asked, now),
             (State::Claiming, Some(_)) => self.decide_as_claimer(routers, now),
+            (State::Active, _) => self.find_yielded(routers, now),
             _ => {}
         }
     }
@@ -335,6 +336,16 @@ impl Machine {
         self.announce_again(now);
         // One that resigns may have served behind a cut, unheard, or until now.
         self.greet_again(&heard, now);
+    }
+
+    /// Behind a cut a rival may have served unheard once more. That it yields is what we have last heard of it before, too: for
+    /// that the kernel half does not ring.
+    fn find_yielded(&mut self, routers: &[Heard], now: Timestamp) {
+        let since = self.group.greeted.max(self.group.provoked);
+        if let Some(yielded) = routers.iter().find(|r| r.priority == 0 && r.at > since) {
+            self.announce_again(now);
+            self.greet_again(yielded, now);
+        }
     }
 
     pub(super) fn is_outranked_by(&self, heard: &Heard) -> bool {
