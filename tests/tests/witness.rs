@@ -50,7 +50,7 @@ fn an_active_router_that_hears_nothing_steps_down(pair: Pair) {
 
     // It takes its role back, once.
     let mended = monotonic_ns();
-    pair.topology.find(A).unwrap();
+    pair.topology.lose_no_more(A).unwrap();
     pair.wait_serving(A).unwrap();
     ping.wait_answer(mended, Some(A), AFTER_WIREGUARD).unwrap();
     observe_for(A_WHILE).unwrap();
@@ -151,7 +151,7 @@ fn the_role_goes_to_whoever_reaches_the_gateway() {
     );
     ping.unwrap().wait_answer(silent, Some(B), AFTER_WIREGUARD).unwrap();
 
-    pair.topology.find(A).unwrap();
+    pair.topology.lose_no_more(A).unwrap();
     pair.wait_serving(A).unwrap();
 }
 

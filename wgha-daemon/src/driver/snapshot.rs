@@ -7,7 +7,10 @@ use wgha_common::{
     wire::wireguard::MessageType,
 };
 
-use super::{node::Node, peers::PeerReport};
+use super::{
+    node::{Node, tunnel_state},
+    peers::PeerReport,
+};
 use crate::{
     config,
     proto::{Detection, Finding, Machine, PeerId, State, WhyAdverts},
@@ -15,7 +18,7 @@ use crate::{
         DetectionStatus, LeaseStatus, PeerStatus, RouterStatus, Snapshot, TrafficStatus, UplinkStatus,
         VrrpStatus, WireguardStatus, WitnessStatus,
     },
-    sys::clock,
+    sys::{check, clock},
 };
 
 /// Everything that `wgha status` shows, as it is now.
@@ -55,8 +58,15 @@ fn problems(node: &Node) -> Vec<String> {
     } else if let Some(Err(e)) = &node.tunnel.facts {
         problems.push(e.clone());
     }
+    problems.extend(other_port(node));
     problems.extend(node.report.problems());
     problems
+}
+
+fn other_port(node: &Node) -> Option<String> {
+    let port = tunnel_state(&node.tunnel).listen_port?;
+    let written = node.config.listen_port.filter(|written| *written != port)?;
+    Some(check::other_port(&node.config.wireguard, port, written))
 }
 
 fn vrrp(node: &Node, machine: &Machine) -> VrrpStatus {

@@ -256,6 +256,7 @@ impl Machine {
                 Timer::Gateway => self.gateway_silent(),
                 Timer::Reload => self.reload_due(now),
                 Timer::Hearing => self.hearing_due(due, now),
+                Timer::Greet => self.greet(now),
             }
         }
     }
