@@ -440,6 +440,19 @@ fn a_gateway_that_was_silent_before_does_not_keep_a_backup_from_the_role() {
     let after = segment.role(State::Active).0.since(died);
     assert!((ms(500)..=ms(600)).contains(&after), "after {after:?}");
     assert_eq!(segment.held_back, [Finding::GatewaySilent]);
+    // Nor from keeping it, while there is nobody else to be heard.
+    segment.run(ms(20_000));
+    assert_eq!(segment.states(), [State::Active], "{:?}", segment.roles);
+}
+
+#[test]
+fn the_word_of_a_peer_that_has_gone_does_not_count() {
+    let mut segment = Segment::active();
+    segment.peer_reaches(true);
+    segment.take(Input::PeerLeft(PEER));
+    segment.gateway = None;
+    segment.run(ms(20_000));
+    assert_eq!(segment.states(), [], "{:?}", segment.roles);
 }
 
 #[test]
