@@ -55,6 +55,8 @@ pub struct Settings {
     pub peer: Option<String>,
     /// `[detect] interval` and `multiplier`, unless the defaults are meant.
     pub detect: Option<(&'static str, u8)>,
+    /// Lines of `[health]`.
+    pub health: String,
 }
 
 impl Settings {
@@ -70,13 +72,14 @@ impl Settings {
             more_vrrp: String::new(),
             peer: Some(plan.server(which.other()).to_string()),
             detect: usual_detect(),
+            health: String::new(),
         }
     }
 
     /// The configuration file.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        let Self { priority, advert_interval, preempt, attach, more_vrrp, .. } = self;
+        let Self { priority, advert_interval, preempt, attach, more_vrrp, health, .. } = self;
         let vrid = Plan::VRID;
         let peer = self.peer.as_ref().map(|a| format!("[[peer]]\naddress = \"{a}\"\n")).unwrap_or_default();
         let detect = self.detect.map(|(interval, multiplier)| {
@@ -87,7 +90,7 @@ impl Settings {
             "[uplink]\ninterface = \"{UPLINK}\"\nattach = \"{attach}\"\n\n\
              [wireguard]\ninterface = \"{TUNNEL}\"\n\n\
              [vrrp]\nid = {vrid}\npriority = {priority}\nadvert_interval = \"{advert_interval}\"\n\
-             preempt = {preempt}\npreempt_delay = \"0s\"\nvirtual_addresses = {:?}\n{more_vrrp}\n{peer}{detect}",
+             preempt = {preempt}\npreempt_delay = \"0s\"\nvirtual_addresses = {:?}\n{more_vrrp}\n{peer}{detect}\n[health]\n{health}",
             self.virtual_addresses
         )
     }

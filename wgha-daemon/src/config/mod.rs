@@ -19,6 +19,8 @@ use std::{
 
 use wgha_common::{Centiseconds, Family, Priority, Vrid, abi::ChecksumStyle};
 
+use crate::proto::HealthRules;
+
 pub use problem::{ConfigError, Problem};
 
 /// Where the configuration is, unless `--config` says otherwise.
@@ -50,6 +52,8 @@ pub struct Config {
     pub peers: Vec<IpAddr>,
     /// `[detect]`, unless it is left to [`Config::detect_or_default`].
     pub detect: Option<Detect>,
+    /// `[health]`
+    pub health: HealthRules,
     /// `[paths]`
     pub paths: Paths,
 }

@@ -11,14 +11,16 @@ use super::{
     read,
     virtual_addresses::{family_of, virtual_addresses},
 };
+use crate::proto::HealthRules;
 
-const SECTIONS: Names = &["uplink", "wireguard", "vrrp", "peer", "detect", "paths"];
+const SECTIONS: Names = &["uplink", "wireguard", "vrrp", "peer", "detect", "health", "paths"];
 const UPLINK_KEYS: Names = &["interface", "attach"];
 const WIREGUARD_KEYS: Names = &["interface"];
 const VRRP_KEYS: Names =
     &["id", "priority", "advert_interval", "preempt", "preempt_delay", "checksum", "virtual_addresses"];
 const PEER_KEYS: Names = &["address"];
 const DETECT_KEYS: Names = &["interval", "multiplier"];
+const HEALTH_KEYS: Names = &["wireguard_stuck", "path_broken", "weight", "silence", "hold_off"];
 const PATHS_KEYS: Names = &["bpffs", "socket"];
 
 /// Turns the text of `file` into a configuration.
@@ -32,8 +34,9 @@ pub(super) fn validate(file: &Path, text: &str) -> Result<Config, Vec<Problem>> 
     let vrrp = vrrp(&document);
     let peers = peers(&document, vrrp.as_ref());
     let detect = detect(&document);
+    let health = health(&document);
     let paths = paths(&document);
-    let config = assemble(file, uplink, wireguard, vrrp, peers, detect, paths);
+    let config = assemble(file, uplink, wireguard, vrrp, peers, detect.zip(health), paths);
     match (document.into_problems(), config) {
         (problems, Some(config)) if problems.is_empty() => Ok(config),
         (problems, _) => Err(problems),
@@ -46,16 +49,18 @@ fn assemble(
     wireguard: Option<String>,
     vrrp: Option<Vrrp>,
     peers: Option<Vec<IpAddr>>,
-    detect: Option<Option<Detect>>,
+    liveness: Option<(Option<Detect>, HealthRules)>,
     paths: Option<Paths>,
 ) -> Option<Config> {
+    let (detect, health) = liveness?;
     Some(Config {
         file: file.to_owned(),
         uplink: uplink?,
         wireguard: wireguard?,
         vrrp: vrrp?,
         peers: peers?,
-        detect: detect?,
+        detect,
+        health,
         paths: paths?,
     })
 }
@@ -156,6 +161,23 @@ fn detect(document: &Document<'_>) -> Option<Option<Detect>> {
         interval: interval.unwrap_or(default.interval),
         multiplier: multiplier.unwrap_or(default.multiplier),
     }))
+}
+
+fn health(document: &Document<'_>) -> Option<HealthRules> {
+    let section = document.section("health", HEALTH_KEYS, None);
+    let default = HealthRules::default();
+    let wireguard_stuck = section.optional("wireguard_stuck", default.wireguard_stuck, read::remedy);
+    let path_broken = section.optional("path_broken", default.path_broken, read::remedy);
+    let weight = section.optional("weight", default.weight, read::weight);
+    let silence = section.optional("silence", default.silence, read::silence);
+    let hold_off = section.optional("hold_off", default.hold_off, read::hold_off);
+    Some(HealthRules {
+        wireguard_stuck: wireguard_stuck?,
+        path_broken: path_broken?,
+        weight: weight?,
+        silence: silence?,
+        hold_off: hold_off?,
+    })
 }
 
 fn paths(document: &Document<'_>) -> Option<Paths> {

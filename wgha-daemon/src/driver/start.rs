@@ -178,11 +178,12 @@ fn assemble(
         datapath,
         witness: Recording::new(recorder, Notifier::from_env()),
         effects,
-        told: watch::Sender::default(),
+        told: watch::Sender::new(Told { health: (config.vrrp.priority.number(), false), ..Told::default() }),
         handshakes: None,
         pending: Pending::default(),
         ended: None,
         kept_on: None,
+        doubts: false,
         inputs: VecDeque::new(),
     };
     let node = Node {
@@ -205,6 +206,7 @@ fn assemble(
         tunnel: TunnelSeen::default(),
         tunnel_went_down: false,
         tunnel_untold: false,
+        tunnel_silent: false,
         wakeups: Wakeups::default(),
         started: clock::now(),
         conduct,
@@ -221,11 +223,10 @@ fn peers(
     raised: watch::Receiver<Timestamp>,
 ) -> anyhow::Result<Peers> {
     let config = &node.config;
-    let Vrrp { id, priority, advert_interval, .. } = config.vrrp;
+    let Vrrp { id, advert_interval, .. } = config.vrrp;
     let vips: Vec<_> = config.vrrp.virtual_addresses.iter().map(|vip| vip.address).collect();
     let detect = detect(config, &node.conduct);
     let ourselves = Ourselves {
-        priority: priority.number(),
         discriminator: node.carrier.datapath.probes().map_or(0, |probes| probes.discriminator()),
         lease: detect.lease(),
         required_min_rx: detect.interval,
@@ -349,6 +350,7 @@ fn settings(config: &Config, conduct: &Conduct) -> Settings {
         preempt: config.vrrp.preempt,
         preempt_delay: config.vrrp.preempt_delay,
         detect: (!config.peers.is_empty()).then(|| detect(config, conduct)),
+        health: Some(config.health),
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Told {
     pub tunnels: u64,
     /// How long our lease may last after its last renewal, unless as usual.
     pub lease: Option<Duration>,
+    /// Our priority, and whether we are fit to serve.
+    pub health: (u8, bool),
     /// Handshakes are to be started, since this take-over; `None`: no more.
     pub handshakes: Option<Timestamp>,
 }

@@ -10,7 +10,7 @@ use wgha_common::{
 
 use super::carrier::Witness;
 use crate::{
-    proto::{Action, Heard, Input, Reason, State},
+    proto::{Action, Finding, Heard, Input, Reason, State},
     status::{Event, Kind, Notifier, Recorder},
 };
 
@@ -110,6 +110,15 @@ impl Recording {
         }
     }
 
+    fn health_changed(&mut self, finding: Option<Finding>, detail: &str, now: Timestamp) {
+        match finding {
+            Some(_) => warn!("{detail}"),
+            None => info!("nothing is known against this node's WireGuard any more: {detail}"),
+        }
+        let what = finding.map_or("suspicion_over", Finding::name);
+        self.recorder.record(Kind::Input, what, detail, now);
+    }
+
     fn role_changed(&mut self, state: State, reason: &Reason, now: Timestamp) {
         let takes_over = matches!(state, State::Active | State::Claiming) && *reason != Reason::WentOn;
         if takes_over && self.state != State::Claiming {
@@ -171,6 +180,7 @@ impl Witness for Recording {
     fn action(&mut self, action: &Action, now: Timestamp) {
         match action {
             Action::Report { role, reason } => self.role_changed(*role, reason, now),
+            Action::ReportHealth { finding, detail } => self.health_changed(*finding, detail, now),
             Action::HandOver => self.handed_over(now),
             Action::KeepOn { why } => self.recorder.record(Kind::Effect, "reload_refused", why.clone(), now),
             _ => {}
@@ -180,7 +190,7 @@ impl Witness for Recording {
 
 /// What happens all the time.
 const fn is_tick(input: &Input) -> bool {
-    matches!(input, Input::TimerFired | Input::LookedAgain { .. })
+    matches!(input, Input::TimerFired | Input::LookedAgain { .. } | Input::TrafficRead(_))
 }
 
 /// When the packet arrived that the input is about.
@@ -198,7 +208,11 @@ fn told(input: &Input) -> Option<(Kind, &'static str, String)> {
     let told = match input {
         Input::TimerFired | Input::LookedAgain { .. } | Input::GatewayAnswered(_) => return None,
         Input::Answered(_) | Input::PeerIntroduced(_) | Input::PeerLeft(_) => return None,
-        Input::PeerWaits { .. } => return None,
+        Input::PeerWaits { .. } | Input::TrafficRead(_) | Input::ClientsUnanswered(_) => return None,
+        Input::WireguardAsked { silent } => {
+            let how = if *silent { "it does not answer" } else { "it answers again" };
+            (Kind::Input, "wireguard_asked", how.to_owned())
+        }
         Input::Started(_) => (Kind::Input, "started", String::new()),
         Input::ReloadRequested => (Kind::Input, "reload_requested", String::new()),
         Input::AdvertHeard(heard) => (Kind::Input, "advert_heard", advert(heard)),

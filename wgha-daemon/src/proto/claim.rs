@@ -39,7 +39,7 @@ impl Machine {
         self.election.active = newest;
         self.election.claim = Claim::default();
         rivals.iter().for_each(|rival| self.add_rival(rival));
-        self.stamp(self.settings.priority.number());
+        self.stamp(self.priority());
         let grant = self.lease.grant(Role::Claiming, now);
         self.begin_lease(grant);
         self.begin_adverts(now);

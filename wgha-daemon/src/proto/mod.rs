@@ -15,6 +15,7 @@
 //! | `reload` | another program takes this one's place, under the same lease |
 //! | `takeover`, `gateway`, `group` | the order of effects, and which of their ends count |
 //! | `health`, `note` | what keeps a node from serving, and what does not |
+//! | `traffic`, `suspicion` | what WireGuard's packets say of its health, and what is done about it |
 //! | `timers` | moments as data |
 //!
 //! # Architecture invariants
@@ -49,9 +50,11 @@ mod prober;
 mod reload;
 mod settings;
 mod state;
+mod suspicion;
 pub mod sync;
 mod takeover;
 mod timers;
+mod traffic;
 
 pub use action::{Action, Reason};
 pub use detect::{Detection, WhyAdverts};
@@ -59,5 +62,6 @@ pub use input::{Answered, Heard, Inherited, Input, Introduced, PeerId, TunnelSta
 pub use introduced::Acquaintance;
 pub use machine::Machine;
 pub use reload::MAINTENANCE;
-pub use settings::{Detect, Settings};
+pub use settings::{Detect, HealthRules, Remedy, Settings};
 pub use state::State;
+pub use traffic::{Counts, Finding, Sample};

@@ -79,6 +79,10 @@ pub struct Introduction {
     pub lease: Duration,
     /// How often it can be probed.
     pub required_min_rx: Duration,
+    /// It can serve, and nothing speaks against it. One that does not say so yet is not known to be. It travels behind all the
+    /// rest of the message: older servers know nothing of it.
+    #[serde(skip)]
+    pub fit: bool,
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ impl Machine {
         let lease = if self.state == State::Claiming {
             self.lease.serve(now)
         } else {
-            self.stamp(self.settings.priority.number());
+            self.stamp(self.priority());
             self.lease.grant(Role::Active, now)
         };
         self.timers.leave_role();

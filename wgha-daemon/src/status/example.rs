@@ -44,6 +44,7 @@ pub(crate) fn active() -> Snapshot {
             source: Some(address("fe80::4")),
             priority: Some(99),
             serving: Some(false),
+            fit: Some(true),
             clock_offset_ms: Some(-0.31),
         }],
         uplink: UplinkStatus {

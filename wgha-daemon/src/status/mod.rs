@@ -58,7 +58,7 @@ pub struct Snapshot {
 pub struct VrrpStatus {
     /// VRID.
     pub id: u8,
-    /// Our priority.
+    /// Our priority, as it is said: lower than the configured one while this node's health is in doubt.
     pub priority: u8,
     /// Our Advertisement_Interval, milliseconds.
     pub advert_interval_ms: u32,
@@ -110,6 +110,8 @@ pub struct PeerStatus {
     pub priority: Option<u8>,
     /// It says that it serves.
     pub serving: Option<bool>,
+    /// It says that it could serve, and that nothing speaks against it.
+    pub fit: Option<bool>,
     /// Its clock minus ours, milliseconds.
     pub clock_offset_ms: Option<f64>,
 }

@@ -48,6 +48,7 @@ impl Stage {
             preempt: true,
             preempt_delay: Duration::ZERO,
             detect: None,
+            health: None,
         };
         Self { settings, machine: Machine::new(settings), zero: BOOT, now: Timestamp::from_nanos(BOOT.0) }
     }
@@ -74,6 +75,7 @@ impl Stage {
         settings.preempt_delay =
             pairs.take("preempt_delay", line::duration)?.unwrap_or(settings.preempt_delay);
         settings.detect = pairs.take("detect", line::detect)?.or(settings.detect);
+        settings.health = pairs.take("health", line::health)?.or(settings.health);
         pairs.none_left()
     }
 
@@ -108,6 +110,10 @@ impl Stage {
             ["left", peer] => Input::PeerLeft(PeerId(parse(peer)?)),
             ["gateway"] => Input::GatewayAnswered(self.now),
             ["gateway", at] => Input::GatewayAnswered(self.zero.moment(at)?),
+            ["traffic", words @ ..] => Input::TrafficRead(line::sample(words)?),
+            ["wireguard", "silent"] => Input::WireguardAsked { silent: true },
+            ["wireguard", "answers"] => Input::WireguardAsked { silent: false },
+            ["unanswered", since] => Input::ClientsUnanswered(Some(self.zero.moment(since)?)),
             ["uplink", words @ ..] => Input::UplinkChanged(uplink(words)?),
             ["tunnel", word] => Input::TunnelChanged(tunnel(word)?),
             ["vip_lost", who] => Input::VipLost(parse(who)?),
@@ -318,6 +324,7 @@ fn introduced(peer: &str, words: &[&str]) -> Result<Introduced> {
         priority: pairs.take("priority", parse)?.ok_or("no priority")?,
         lease: pairs.take("lease", line::duration)?.unwrap_or(Duration::from_millis(20)),
         required_min_rx: pairs.take("required_min_rx", line::duration)?.unwrap_or(Duration::from_millis(10)),
+        fit: pairs.take("fit", line::yes)?.unwrap_or(true),
     };
     pairs.none_left()?;
     Ok(told)

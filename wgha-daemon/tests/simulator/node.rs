@@ -149,6 +149,7 @@ impl Node {
             priority: self.settings.priority.number(),
             lease: self.daemon.as_ref().and_then(|d| d.told_lease).unwrap_or(detect.lease()),
             required_min_rx: detect.interval,
+            fit: true,
         })
     }
 

@@ -157,7 +157,7 @@ impl Schedule {
 fn settings(random: &mut Random, interval: Centiseconds) -> Settings {
     let priority = Priority::new(random.pick(&[1, 99, 100, 100, 101, 200, 254])).unwrap();
     let preempt_delay = if random.one_in(4) { 5 * interval.duration() } else { Duration::ZERO };
-    Settings { priority, interval, preempt: !random.one_in(4), preempt_delay, detect: None }
+    Settings { priority, interval, preempt: !random.one_in(4), preempt_delay, detect: None, health: None }
 }
 
 /// All probe or none do, mostly all alike; most so slowly that there are not too many probes until `end`.

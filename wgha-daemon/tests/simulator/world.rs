@@ -362,6 +362,9 @@ impl World {
                 self.tell_lease(me);
             }
             Action::Report { .. } | Action::StartHandshakes | Action::StopHandshakes => {}
+            // Traffic is not simulated.
+            Action::ReadTraffic | Action::AskWireguard => {}
+            Action::TellHealth { .. } | Action::ReportHealth { .. } => {}
             Action::KeepOn { .. } => self.audit.seen.kept_on += 1,
             Action::HandOver => self.hand_over(me),
             Action::Finish => self.finished(me),

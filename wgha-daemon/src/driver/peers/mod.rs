@@ -86,8 +86,6 @@ pub enum Heard {
 /// What of ourselves does not change.
 #[derive(Debug, Clone, Copy)]
 pub struct Ourselves {
-    /// Our priority.
-    pub priority: u8,
     /// What our reflector answers to.
     pub discriminator: u32,
     /// How long our lease may last after its last renewal.
@@ -246,7 +244,8 @@ impl Peers {
         if again && told.is_serving() {
             self.served(true);
         }
-        if again || told.source != before.source || told.lease != before.lease {
+        let changed = (told.source, told.lease, told.health) != (before.source, before.lease, before.health);
+        if again || changed {
             self.introduce();
         }
     }
@@ -311,10 +310,12 @@ impl Peers {
 
     fn introduce(&self) {
         let Some(source) = self.before.source else { return };
-        let Ourselves { priority, discriminator, lease, required_min_rx, vrrp } = self.ourselves;
+        let Ourselves { discriminator, lease, required_min_rx, vrrp } = self.ourselves;
+        let (priority, fit) = self.before.health;
         let serving = self.before.is_serving();
         let lease = self.before.lease.unwrap_or(lease);
-        let introduction = Introduction { source, priority, serving, discriminator, lease, required_min_rx };
+        let introduction =
+            Introduction { source, priority, serving, discriminator, lease, required_min_rx, fit };
         let wireguard = self.device.fingerprint.unwrap_or_default();
         self.channel.introduce(introduction, Fingerprints { vrrp, wireguard });
     }
@@ -404,8 +405,8 @@ impl Peers {
     }
 
     async fn introduced(&mut self, peer: PeerId, introduction: Introduction) {
-        let Introduction { source, priority, discriminator, lease, required_min_rx, .. } = introduction;
-        let who = Introduced { peer, source, priority, lease, required_min_rx };
+        let Introduction { source, priority, discriminator, lease, required_min_rx, fit, .. } = introduction;
+        let who = Introduced { peer, source, priority, lease, required_min_rx, fit };
         let (taken, is_taken) = oneshot::channel();
         self.tell(Heard::Introduced { who, discriminator, taken }).await;
         let answer = self.channel.answer();
@@ -424,6 +425,7 @@ impl Peers {
             wireguard: self.device.fingerprint.unwrap_or_default(),
         };
         self.report.serving = self.before.is_serving();
+        self.report.unanswered_since = self.publisher.unanswered_since();
         // Full: the next one says it, too.
         let _ = self.heard.try_send(Heard::Report(Box::new(self.report.clone())));
     }

@@ -57,6 +57,12 @@ pub enum MessageError {
     Time(Duration),
 }
 
+/// What an introduction ends with. The first version says nothing of it, and does not read it.
+#[derive(Debug, Clone, Copy, Serialize, serde::Deserialize)]
+struct Later {
+    fit: bool,
+}
+
 const INTRODUCE: u8 = 1;
 const RECORDS: u8 = 2;
 const PING: u8 = 3;
@@ -67,7 +73,9 @@ const WAITS: u8 = 6;
 impl Message {
     pub(super) fn emit(&self) -> Result<Vec<u8>, MessageError> {
         match self {
-            Self::Introduce(introduction, fingerprints) => emit(INTRODUCE, &(introduction, fingerprints)),
+            Self::Introduce(introduction, fingerprints) => {
+                emit(INTRODUCE, &(introduction, fingerprints, Later { fit: introduction.fit }))
+            }
             Self::Records(records) => emit(RECORDS, records),
             Self::Ping(number) => emit(PING, number),
             Self::Pong(pong) => emit(PONG, pong),
@@ -81,7 +89,9 @@ impl Message {
         let (kind, body) = bytes.split_first().ok_or(MessageError::Empty)?;
         Ok(Some(match *kind {
             INTRODUCE => {
-                let (introduction, fingerprints): (Introduction, _) = parse(INTRODUCE, body)?;
+                let ((mut introduction, fingerprints), later): ((Introduction, _), _) =
+                    part(INTRODUCE, body)?;
+                introduction.fit = part::<Later>(INTRODUCE, later).is_ok_and(|(later, _)| later.fit);
                 for time in [introduction.lease, introduction.required_min_rx] {
                     if time > TIME_MAX {
                         return Err(MessageError::Time(time));
@@ -110,8 +120,12 @@ fn emit<T: Serialize + ?Sized>(kind: u8, body: &T) -> Result<Vec<u8>, MessageErr
 }
 
 fn parse<T: DeserializeOwned>(kind: u8, body: &[u8]) -> Result<T, MessageError> {
-    let read = postcard::take_from_bytes(body);
-    read.map(|(value, _later)| value).map_err(|source| MessageError::Body { kind, source })
+    part(kind, body).map(|(value, _later)| value)
+}
+
+/// What a body begins with, and the rest of it.
+fn part<T: DeserializeOwned>(kind: u8, body: &[u8]) -> Result<(T, &[u8]), MessageError> {
+    postcard::take_from_bytes(body).map_err(|source| MessageError::Body { kind, source })
 }
 
 /// The longest message fits into a frame: a record is at most 84 bytes.
@@ -140,6 +154,7 @@ mod tests {
             discriminator: u32::MAX,
             lease: Duration::from_millis(50),
             required_min_rx: Duration::from_millis(10),
+            fit: true,
         }
     }
 
@@ -174,6 +189,18 @@ mod tests {
         assert_eq!(Message::parse(&longer).unwrap(), Some(Message::Ping(300)));
     }
 
+    /// As the first version reads and writes them.
+    #[test]
+    fn an_introduction_is_read_across_versions() {
+        let told = (introduction(), Fingerprints { vrrp: [1; 16], wireguard: [2; 16] });
+        let ours = Message::Introduce(told.0, told.1).emit().unwrap();
+        let by_the_first: (Introduction, Fingerprints) = parse(INTRODUCE, &ours[1..]).unwrap();
+        assert_eq!(by_the_first, (Introduction { fit: false, ..told.0 }, told.1));
+        let theirs = emit(INTRODUCE, &told).unwrap();
+        let read = Message::parse(&theirs).unwrap();
+        assert_eq!(read, Some(Message::Introduce(Introduction { fit: false, ..told.0 }, told.1)));
+    }
+
     #[test]
     fn what_cannot_be_is_refused() {
         assert!(matches!(Message::parse(&[]), Err(MessageError::Empty)));
@@ -188,7 +215,7 @@ mod tests {
     /// Every prefix of every message, and every message with one byte changed, is read or refused.
     #[test]
     fn nothing_that_is_received_panics() {
-        let introduce = Message::Introduce(introduction(), Fingerprints::default()).emit().unwrap();
+        let introduce = emit(INTRODUCE, &(introduction(), Fingerprints::default())).unwrap();
         for bytes in [introduce, Message::Records(vec![longest_record(); 2]).emit().unwrap()] {
             for len in 0..bytes.len() {
                 assert!(Message::parse(&bytes[..len]).is_err());
