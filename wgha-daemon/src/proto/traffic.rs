@@ -134,8 +134,9 @@ impl Watch {
             self.asked = Asked::default();
         } else if received.initiations > 0 || received.transport > 0 {
             self.asked.since.get_or_insert(now);
-            self.asked.packets += received.initiations + received.transport;
-            self.asked.tries += u32::from(received.initiations > 0);
+            let more = received.initiations.saturating_add(received.transport);
+            self.asked.packets = self.asked.packets.saturating_add(more);
+            self.asked.tries = self.asked.tries.saturating_add(u32::from(received.initiations > 0));
             self.asked.transport |= received.transport > 0;
         }
     }

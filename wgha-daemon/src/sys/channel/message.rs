@@ -58,7 +58,7 @@ pub enum MessageError {
 }
 
 /// What an introduction ends with. The first version says nothing of it, and does not read it.
-#[derive(Debug, Clone, Copy, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, serde::Deserialize)]
 struct Later {
     fit: bool,
 }
@@ -73,9 +73,7 @@ const WAITS: u8 = 6;
 impl Message {
     pub(super) fn emit(&self) -> Result<Vec<u8>, MessageError> {
         match self {
-            Self::Introduce(introduction, fingerprints) => {
-                emit(INTRODUCE, &(introduction, fingerprints, Later { fit: introduction.fit }))
-            }
+            Self::Introduce(introduction, fingerprints) => introduce(introduction, fingerprints),
             Self::Records(records) => emit(RECORDS, records),
             Self::Ping(number) => emit(PING, number),
             Self::Pong(pong) => emit(PONG, pong),
@@ -115,8 +113,19 @@ impl Message {
     }
 }
 
+fn introduce(introduction: &Introduction, fingerprints: &Fingerprints) -> Result<Vec<u8>, MessageError> {
+    let said = emit(INTRODUCE, &(introduction, fingerprints))?;
+    let later = Later { fit: introduction.fit };
+    // Where there is nothing to say it is as the first version would have it.
+    if later == Later::default() { Ok(said) } else { extend(INTRODUCE, &later, said) }
+}
+
 fn emit<T: Serialize + ?Sized>(kind: u8, body: &T) -> Result<Vec<u8>, MessageError> {
-    postcard::to_extend(body, vec![kind]).map_err(|source| MessageError::Body { kind, source })
+    extend(kind, body, vec![kind])
+}
+
+fn extend<T: Serialize + ?Sized>(kind: u8, body: &T, said: Vec<u8>) -> Result<Vec<u8>, MessageError> {
+    postcard::to_extend(body, said).map_err(|source| MessageError::Body { kind, source })
 }
 
 fn parse<T: DeserializeOwned>(kind: u8, body: &[u8]) -> Result<T, MessageError> {
