@@ -265,15 +265,16 @@ impl Datapath for Kernel {
     }
 
     fn traffic(&mut self) -> Result<Sample, String> {
-        let count = |direction, message| {
-            self.maps.traffic(direction, message).map(|seen| seen.packets).map_err(chain)
-        };
+        let read = |direction, message| self.maps.traffic(direction, message).map_err(chain);
         let counts = |direction| {
+            let of = |message| read(direction, message).map(|seen| seen.packets);
+            let transport = read(direction, MessageType::Transport)?;
             Ok::<_, String>(Counts {
-                initiations: count(direction, MessageType::Initiation)?,
-                responses: count(direction, MessageType::Response)?,
-                transport: count(direction, MessageType::Transport)?,
-                others: count(direction, MessageType::Cookie)? + count(direction, MessageType::Malformed)?,
+                initiations: of(MessageType::Initiation)?,
+                responses: of(MessageType::Response)?,
+                transport: transport.packets,
+                transport_bytes: transport.bytes,
+                others: of(MessageType::Cookie)? + of(MessageType::Malformed)?,
             })
         };
         Ok(Sample { received: counts(Direction::Ingress)?, sent: counts(Direction::Egress)? })

@@ -15,6 +15,8 @@ const QUIET: Duration = Duration::from_secs(3);
 const TRIES: u32 = 3;
 /// WireGuard's REJECT_AFTER_TIME: a session is over by then.
 const SESSION: Duration = Duration::from_secs(180);
+/// No frame with a keepalive is longer: IPv6, and two tags. The shortest one with an IP packet inside is.
+const KEEPALIVE_FRAME: u64 = 102;
 
 /// WireGuard's packets of one direction that passed the fence, since the kernel half came to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,6 +27,8 @@ pub struct Counts {
     pub responses: u64,
     /// Data and keepalives: only to whom it knows.
     pub transport: u64,
+    /// Bytes of the frames of data and keepalives.
+    pub transport_bytes: u64,
     /// Cookies, and what is none of these.
     pub others: u64,
 }
@@ -35,12 +39,18 @@ impl Counts {
             initiations: self.initiations.saturating_sub(earlier.initiations),
             responses: self.responses.saturating_sub(earlier.responses),
             transport: self.transport.saturating_sub(earlier.transport),
+            transport_bytes: self.transport_bytes.saturating_sub(earlier.transport_bytes),
             others: self.others.saturating_sub(earlier.others),
         }
     }
 
     fn is_zero(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// There is more than keepalives, for the most part.
+    fn has_data(&self) -> bool {
+        self.transport_bytes > self.transport.saturating_mul(KEEPALIVE_FRAME)
     }
 }
 
@@ -112,7 +122,7 @@ struct Asked {
     /// At how many looks there were initiations among them.
     tries: u32,
     /// There was data among them.
-    transport: bool,
+    data: bool,
 }
 
 impl Watch {
@@ -137,7 +147,7 @@ impl Watch {
             let more = received.initiations.saturating_add(received.transport);
             self.asked.packets = self.asked.packets.saturating_add(more);
             self.asked.tries = self.asked.tries.saturating_add(u32::from(received.initiations > 0));
-            self.asked.transport |= received.transport > 0;
+            self.asked.data |= received.has_data();
         }
     }
 
@@ -156,11 +166,12 @@ impl Watch {
     }
 
     /// It answers us, and has ceased to answer clients: there was one that it knew, which sent data, and then tried to begin
-    /// anew, as clients do. Initiations alone are no evidence: who sends wrong ones gets no answer from anybody.
+    /// anew, as clients do. Initiations alone are no evidence: who sends wrong ones gets no answer from anybody. Nor are
+    /// keepalives: every client ends with one. But data is answered after 10 s, if only by a keepalive.
     fn has_stopped(&self, silence: Duration, now: Timestamp) -> bool {
-        let Asked { since: Some(since), tries, transport, .. } = self.asked else { return false };
+        let Asked { since: Some(since), tries, data, .. } = self.asked else { return false };
         let knew = self.known.is_some_and(|at| since.since(at) <= SESSION);
-        knew && transport && tries >= TRIES && now.since(since) >= silence
+        knew && data && tries >= TRIES && now.since(since) >= silence
     }
 
     /// Each of those clients would have answered after 10 s at the latest (WireGuard's KEEPALIVE_TIMEOUT).
