@@ -43,7 +43,7 @@ pub use traffic::{Direction, Traffic, traffic_index};
 pub use uplink::UplinkConfig;
 
 /// Bumped whenever a record or a map changes its shape or its meaning: pinned maps of another version are replaced.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// The maps that outlive a daemon, pinned under their names: what the data path goes by, whom it has heard, and what it
 /// counts. The others ring for one daemon.

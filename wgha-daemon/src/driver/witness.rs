@@ -12,6 +12,7 @@ use super::carrier::Witness;
 use crate::{
     proto::{Action, Finding, Heard, Input, Reason, State},
     status::{Event, Kind, Notifier, Recorder},
+    sys::clock,
 };
 
 /// The step that ends a failover.
@@ -106,7 +107,7 @@ impl Recording {
     fn handed_over(&mut self, now: Timestamp) {
         self.recorder.record(Kind::Effect, "handed_over", "", now);
         if let Some(notifier) = &self.notifier {
-            notifier.reloading(now);
+            notifier.reloading(clock::monotonic());
         }
     }
 

@@ -209,7 +209,7 @@ pub struct Wakeups {
 pub struct Event {
     /// Grows by one with each event.
     pub seq: u64,
-    /// `CLOCK_MONOTONIC`, nanoseconds: comparable between daemons on one machine.
+    /// `CLOCK_BOOTTIME`, nanoseconds: comparable between daemons on one machine.
     pub at_ns: u64,
     /// Wall clock, RFC 3339 with microseconds, UTC.
     pub time: String,

@@ -97,7 +97,7 @@ impl Node {
         }
     }
 
-    /// This node's CLOCK_MONOTONIC when ours says `now`.
+    /// This node's CLOCK_BOOTTIME when ours says `now`.
     pub fn clock(&self, now: u64) -> Timestamp {
         Timestamp::from_nanos(self.stands_since.unwrap_or(now) + self.boot - self.stood)
     }
