@@ -86,11 +86,12 @@ impl Settings {
             format!("[detect]\ninterval = \"{interval}\"\nmultiplier = {multiplier}\n")
         });
         let detect = detect.unwrap_or_default();
+        let health = if health.is_empty() { String::new() } else { format!("\n[health]\n{health}") };
         format!(
             "[uplink]\ninterface = \"{UPLINK}\"\nattach = \"{attach}\"\n\n\
              [wireguard]\ninterface = \"{TUNNEL}\"\n\n\
              [vrrp]\nid = {vrid}\npriority = {priority}\nadvert_interval = \"{advert_interval}\"\n\
-             preempt = {preempt}\npreempt_delay = \"0s\"\nvirtual_addresses = {:?}\n{more_vrrp}\n{peer}{detect}\n[health]\n{health}",
+             preempt = {preempt}\npreempt_delay = \"0s\"\nvirtual_addresses = {:?}\n{more_vrrp}\n{peer}{detect}{health}",
             self.virtual_addresses
         )
     }
