@@ -200,7 +200,7 @@ fn stations_in_doubt(settings: Settings, backup: &[(u64, Input)]) -> Vec<(&'stat
     };
     vec![
         play("silent to us", Remedy::Priority, &[]),
-        play("lowered", Remedy::Priority, &[found.clone()]),
+        play("lowered", Remedy::Priority, std::slice::from_ref(&found)),
         play("lowered and taken over from", Remedy::Priority, &[found.clone(), taken]),
         play("suspected fault", Remedy::Fault, &[found]),
     ]
