@@ -55,6 +55,18 @@ pub struct Server {
 }
 
 impl Server {
+    /// The Ethernet address of its uplink.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn mac(&self) -> Result<[u8; 6]> {
+        let path = self.namespace.path(&format!("/sys/class/net/{UPLINK}/address"));
+        let text = std::fs::read_to_string(path)?;
+        let bytes =
+            text.trim().split(':').map(|b| u8::from_str_radix(b, 16)).collect::<Result<Vec<_>, _>>()?;
+        bytes.try_into().map_err(|_| anyhow::anyhow!("not a MAC address: {text}"))
+    }
+
     /// The port of the switch that it is plugged into.
     #[must_use]
     pub const fn port(which: Which) -> &'static str {
@@ -156,6 +168,35 @@ impl Topology {
             program.attach(Server::port(which), XdpMode::Driver)?;
             Ok(ebpf)
         })
+    }
+
+    /// One more machine at the switch, without an address of its own: it can say what it likes, and hears what is said to
+    /// it. Its interface is called as the servers'.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn observer(&self) -> Result<Namespace> {
+        let observer = machine("the observer")?;
+        observer.set_net("ipv6/conf/default/disable_ipv6", "1")?;
+        plug(&self.switch, "port-o", &observer, UPLINK)?;
+        Ok(observer)
+    }
+
+    /// Deletes a server's uplink, as a driver does that fails.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn delete_uplink(&self, which: Which) -> Result<()> {
+        self.server(which).namespace.ip(&format!("link delete {UPLINK}")).map(drop)
+    }
+
+    /// Makes it anew: another interface of the same name, with the same addresses.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn make_uplink(&self, which: Which) -> Result<()> {
+        plug(&self.switch, Server::port(which), &self.server(which).namespace, UPLINK)?;
+        self.restore_uplink(which)
     }
 
     /// Pulls a server's cable: it loses its carrier.

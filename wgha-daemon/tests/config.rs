@@ -73,6 +73,7 @@ fn seed() -> Config {
         file: "wgha.toml".into(),
         uplink: Uplink { interface: "eno1".into(), attach: Attach::Auto },
         wireguard: "wg1".into(),
+        listen_port: None,
         vrrp: Vrrp {
             id: Vrid::new(52).unwrap(),
             priority: Priority::new(100).unwrap(),
@@ -123,6 +124,7 @@ fn what_is_not_written_has_its_default() {
 fn every_value_arrives() {
     let text = BASE
         .replace("\"auto\"", "\"tc\"")
+        .replace("\"wg1\"", "\"wg1\"\nlisten_port = 65535")
         .replace("id = 52", "id = 0xff\nchecksum = \"pseudo-header\"")
         .replace("priority = 100", "priority = 2_5_4")
         .replace("100ms", "40s 950ms")
@@ -140,6 +142,7 @@ fn every_value_arrives() {
     let vips: Vec<_> = config.vrrp.virtual_addresses.iter().map(ToString::to_string).collect();
     assert_eq!(vips, ["192.0.2.2/31", "192.0.2.3/32"]);
     assert_eq!(config.uplink.attach, Attach::Tc);
+    assert_eq!(config.listen_port, Some(65535));
     assert_eq!((config.vrrp.id.number(), config.vrrp.priority.number()), (255, 254));
     assert_eq!(config.vrrp.advert_interval, Centiseconds::MAX);
     assert_eq!((config.vrrp.preempt, config.vrrp.preempt_delay), (false, Duration::from_secs(90)));

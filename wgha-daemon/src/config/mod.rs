@@ -46,6 +46,8 @@ pub struct Config {
     pub uplink: Uplink,
     /// `[wireguard] interface`
     pub wireguard: String,
+    /// `[wireguard] listen_port`: what it is going to listen on; only the fence must know before there is an interface.
+    pub listen_port: Option<u16>,
     /// `[vrrp]`
     pub vrrp: Vrrp,
     /// `[[peer]] address`: the other servers.

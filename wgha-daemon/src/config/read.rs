@@ -83,6 +83,13 @@ pub(super) fn weight(value: &Value<'_>) -> Read<u8> {
     }
 }
 
+pub(super) fn listen_port(value: &Value<'_>) -> Read<u16> {
+    match value.integer("use 1 to 65535, as in wg1's ListenPort")? {
+        0 => Err("0 is a port that WireGuard chooses itself; give it one, 1 to 65535".to_owned()),
+        port => Ok(port),
+    }
+}
+
 pub(super) fn boolean(value: &Value<'_>) -> Read<bool> {
     value.boolean()
 }

@@ -15,7 +15,7 @@ use crate::proto::HealthRules;
 
 const SECTIONS: Names = &["uplink", "wireguard", "vrrp", "peer", "detect", "health", "paths"];
 const UPLINK_KEYS: Names = &["interface", "attach"];
-const WIREGUARD_KEYS: Names = &["interface"];
+const WIREGUARD_KEYS: Names = &["interface", "listen_port"];
 const VRRP_KEYS: Names =
     &["id", "priority", "advert_interval", "preempt", "preempt_delay", "checksum", "virtual_addresses"];
 const PEER_KEYS: Names = &["address"];
@@ -46,17 +46,19 @@ pub(super) fn validate(file: &Path, text: &str) -> Result<Config, Vec<Problem>> 
 fn assemble(
     file: &Path,
     uplink: Option<Uplink>,
-    wireguard: Option<String>,
+    wireguard: Option<(String, Option<u16>)>,
     vrrp: Option<Vrrp>,
     peers: Option<Vec<IpAddr>>,
     liveness: Option<(Option<Detect>, HealthRules)>,
     paths: Option<Paths>,
 ) -> Option<Config> {
     let (detect, health) = liveness?;
+    let (wireguard, listen_port) = wireguard?;
     Some(Config {
         file: file.to_owned(),
         uplink: uplink?,
-        wireguard: wireguard?,
+        wireguard,
+        listen_port,
         vrrp: vrrp?,
         peers: peers?,
         detect,
@@ -74,16 +76,17 @@ fn uplink(document: &Document<'_>) -> Option<Uplink> {
     Some(Uplink { interface: interface?.value, attach: attach? })
 }
 
-fn wireguard(document: &Document<'_>, uplink: Option<&Uplink>) -> Option<String> {
+fn wireguard(document: &Document<'_>, uplink: Option<&Uplink>) -> Option<(String, Option<u16>)> {
     let wanted = "it must name the WireGuard interface, as in interface = \"wg1\"";
     let section = document.section("wireguard", WIREGUARD_KEYS, Some(wanted));
-    let interface =
-        section.required("interface", "the WireGuard interface, as in \"wg1\"", read::interface)?;
+    let interface = section.required("interface", "the WireGuard interface, as in \"wg1\"", read::interface);
+    let listen_port = section.optional("listen_port", None, |value| read::listen_port(value).map(Some));
+    let interface = interface?;
     if uplink.is_some_and(|uplink| uplink.interface == interface.value) {
         section.tell(interface.problem("the uplink itself; use the WireGuard interface, as in \"wg1\""));
         return None;
     }
-    Some(interface.value)
+    Some((interface.value, listen_port?))
 }
 
 fn vrrp(document: &Document<'_>) -> Option<Vrrp> {

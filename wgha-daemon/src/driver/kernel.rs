@@ -69,10 +69,12 @@ impl Kernel {
     }
 
     /// Closes the fence and tells the kernel half what to guard. The lease of the daemon before it, of `epoch`, is over.
+    /// What that has left attached goes by these maps too: it must not take WireGuard for something else in between.
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn guard(&mut self, epoch: u64) -> Result<(), String> {
+    pub fn guard(&mut self, epoch: u64, wireguard_port: u16) -> Result<(), String> {
+        self.wireguard_port = wireguard_port;
         self.set_lease(Lease::new(Role::Backup, epoch, Timestamp::ZERO))?;
         self.maps.set_vips(&self.vrrp.virtual_addresses).map_err(chain)?;
         self.stamp_adverts(Priority::RESIGNED, self.vrrp.advert_interval)?;

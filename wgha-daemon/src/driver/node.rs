@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use wgha_common::{
     Timestamp,
     abi::{EVENTS_BYTES, Event, EventKind},
@@ -15,6 +15,7 @@ use wgha_common::{
 
 use super::{
     carrier::{Carrier, End, input_of},
+    guard::Pins,
     kernel::{Kernel, Origin},
     observe::{Look, Seen, TunnelSeen, UplinkSeen},
     peers::{Heard, Report},
@@ -30,8 +31,9 @@ use crate::{
     status::{Wakeups, control::Request},
     sys::{
         address,
-        bpf::{Attachment, Programs, attach, events::Events},
+        bpf::{Attachment, Programs, attach, events::Events, mark},
         clock,
+        link::Link,
         lock::UplinkLock,
         membership::Membership,
         realtime::Conduct,
@@ -56,6 +58,8 @@ pub struct Node {
     pub programs: Programs,
     /// What is attached.
     pub attachment: Option<Attachment>,
+    /// Where the attached links are pinned, and to which interface they belong: for whoever looks whether they still do.
+    pub pins: watch::Sender<Option<Pins>>,
     /// No other daemon has this uplink.
     pub lock: Option<UplinkLock>,
     /// Held for the group's multicast.
@@ -157,8 +161,9 @@ impl Node {
         Ok(()) // what is undone is told in the end
     }
 
-    /// Takes the programs off, unless they are left to another one, or are all that keeps this node silent: something could
-    /// not be undone, or a userspace WireGuard goes on talking, to every endpoint it knows, while its link is down.
+    /// Takes the programs off, unless they are left to another one, or `wgha fence` wants the fence to stay, or they are all
+    /// that keeps this node silent: something could not be undone, or a userspace WireGuard goes on talking, to every endpoint
+    /// it knows, while its link is down.
     ///
     /// # Errors
     /// What could not be undone.
@@ -168,12 +173,17 @@ impl Node {
             return Ok(Ended::MadeWay);
         }
         let undone = self.carrier.pending.undone();
-        let needed = !undone.is_empty() || talks_when_down(&self.config.wireguard).await;
-        if needed && self.attachment.as_ref().is_some_and(Attachment::is_pinned) {
-            tracing::warn!(
-                "the programs stay on {}: without them this node might speak; `wgha detach` takes them off",
-                self.config.uplink.interface
-            );
+        let uplink = self.config.uplink.interface.clone();
+        let wanted = mark::is_there(&self.config.paths.bpffs, &uplink);
+        let needed = !undone.is_empty() || (!wanted && talks_when_down(&self.config.wireguard).await);
+        if (wanted || needed) && self.attachment.as_ref().is_some_and(Attachment::is_pinned) {
+            if needed {
+                tracing::warn!(
+                    "the programs stay on {uplink}: without them this node might speak; `wgha detach` takes them off"
+                );
+            } else {
+                tracing::info!("the closed fence stays on {uplink}, as `wgha fence` wants it");
+            }
             self.leave();
         }
         anyhow::ensure!(undone.is_empty(), "not everything could be undone: {}", undone.join("; "));
@@ -329,8 +339,9 @@ impl Node {
     /// Programs, membership and the origin of frames follow the interface, which may have come back as another one.
     fn settle_on_uplink(&mut self) -> anyhow::Result<()> {
         let Some(link) = self.uplink.link else {
-            self.attachment = None;
+            // It may only have another name, and still hold the VIP: the fence stays. With the interface it would go by itself.
             self.membership = None;
+            self.pins.send_replace(None);
             return self.carrier.datapath.set_origin(None).map_err(anyhow::Error::msg);
         };
         let vrrp = &self.config.vrrp;
@@ -345,9 +356,7 @@ impl Node {
                 let in_use = || format!("another daemon guards {}; stop it first", uplink.interface);
                 self.lock = Some(UplinkLock::take(link.index).with_context(in_use)?);
             }
-            let (interface, bpffs) = (uplink.interface.as_str(), self.config.paths.bpffs.as_path());
-            let place = attach::Place { interface, link: link.index, veth: link.veth, bpffs };
-            let attached = attach::attach(&mut self.programs, place, uplink.attach)?;
+            let attached = attach::attach(&mut self.programs, place(&self.config, &link), uplink.attach)?;
             tracing::info!(
                 uplink = uplink.interface,
                 ingress = attached.ingress.name(),
@@ -358,7 +367,15 @@ impl Node {
             self.carrier.datapath.probe_through(&self.config.uplink.interface)?;
             self.attachment = Some(attached);
             self.membership = None;
+        } else if let Some(attached) = self.attachment.take_if(|a| !a.is_in_place()) {
+            tracing::warn!(
+                uplink = self.config.uplink.interface,
+                "somebody has taken off programs or pins: they are put back"
+            );
+            let place = place(&self.config, &link);
+            self.attachment = Some(attached.mend(&mut self.programs, place, self.config.uplink.attach)?);
         }
+        self.pins.send_replace(self.attachment.as_ref().map(|a| (a.link, a.pins())));
         if self.membership.is_none() {
             self.membership = Some(Membership::join(vrrp.family, link.index)?);
         }
@@ -434,6 +451,11 @@ impl Node {
     }
 }
 
+fn place<'a>(config: &'a Config, link: &Link) -> attach::Place<'a> {
+    let (interface, bpffs) = (config.uplink.interface.as_str(), config.paths.bpffs.as_path());
+    attach::Place { interface, link: link.index, veth: link.veth, bpffs }
+}
+
 async fn talks_when_down(wireguard: &str) -> bool {
     match wireguard::facts(wireguard).await {
         Ok(facts) => facts.implementation == Implementation::Userspace && facts.endpoints > 0,
@@ -442,7 +464,8 @@ async fn talks_when_down(wireguard: &str) -> bool {
     }
 }
 
-fn tunnel_state(seen: &TunnelSeen) -> TunnelState {
+/// What the machine is told of it.
+pub(super) fn tunnel_state(seen: &TunnelSeen) -> TunnelState {
     let facts = seen.facts.as_ref().and_then(|f| f.as_ref().ok());
     TunnelState {
         present: facts.is_some(),

@@ -7,14 +7,17 @@ use wgha_common::{
     wire::wireguard::MessageType,
 };
 
-use super::{node::Node, peers::PeerReport};
+use super::{
+    node::{Node, tunnel_state},
+    peers::PeerReport,
+};
 use crate::{
     proto::{Detection, Machine, PeerId, State, WhyAdverts},
     status::{
         DetectionStatus, LeaseStatus, PeerStatus, RouterStatus, Snapshot, TrafficStatus, UplinkStatus,
         VrrpStatus, WireguardStatus,
     },
-    sys::clock,
+    sys::{check, clock},
 };
 
 /// Everything that `wgha status` shows, as it is now.
@@ -53,8 +56,15 @@ fn problems(node: &Node) -> Vec<String> {
     } else if let Some(Err(e)) = &node.tunnel.facts {
         problems.push(e.clone());
     }
+    problems.extend(other_port(node));
     problems.extend(node.report.problems());
     problems
+}
+
+fn other_port(node: &Node) -> Option<String> {
+    let port = tunnel_state(&node.tunnel).listen_port?;
+    let written = node.config.listen_port.filter(|written| *written != port)?;
+    Some(check::other_port(&node.config.wireguard, port, written))
 }
 
 fn vrrp(node: &Node, machine: &Machine) -> VrrpStatus {

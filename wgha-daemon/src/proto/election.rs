@@ -296,9 +296,8 @@ impl Machine {
         self.advertise_soon(heard.priority == 0, now);
         // Whoever believed that it served may have announced the VIP as its own.
         self.announce_again(now);
-        if heard.priority != 0 {
-            self.greet_again(now);
-        }
+        // One that resigns may have served behind a cut, unheard, or until now.
+        self.greet_again(&heard, now);
     }
 
     pub(super) fn is_outranked_by(&self, heard: &Heard) -> bool {

@@ -252,6 +252,7 @@ impl Machine {
                 Timer::Gateway => self.gateway_silent(),
                 Timer::Reload => self.reload_due(now),
                 Timer::Suspicion => self.suspicion_due(now),
+                Timer::Greet => self.greet(now),
             }
         }
     }

@@ -27,13 +27,15 @@ pub(super) enum Timer {
     Gateway = 10,
     /// Everybody may have heard that we are to be waited for.
     Reload = 11,
+    /// Handshakes are started once more.
+    Greet = 12,
     /// What was suspected of WireGuard here may be over.
-    Suspicion = 12,
+    Suspicion = 13,
 }
 
 impl Timer {
     /// How many there are.
-    pub(super) const COUNT: usize = 13;
+    pub(super) const COUNT: usize = 14;
 
     const ALL: [Self; Self::COUNT] = [
         Self::ActiveDown,
@@ -48,6 +50,7 @@ impl Timer {
         Self::Renew,
         Self::Gateway,
         Self::Reload,
+        Self::Greet,
         Self::Suspicion,
     ];
 }
