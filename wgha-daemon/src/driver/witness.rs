@@ -10,7 +10,7 @@ use wgha_common::{
 
 use super::carrier::Witness;
 use crate::{
-    proto::{Action, Finding, Heard, Input, Reason, State},
+    proto::{Action, Ailment, Heard, Input, Reason, State},
     status::{Event, Kind, Notifier, Recorder},
     sys::clock,
 };
@@ -111,12 +111,12 @@ impl Recording {
         }
     }
 
-    fn health_changed(&mut self, finding: Option<Finding>, detail: &str, now: Timestamp) {
-        match finding {
+    fn health_changed(&mut self, ailment: Option<Ailment>, detail: &str, now: Timestamp) {
+        match ailment {
             Some(_) => warn!("{detail}"),
             None => info!("nothing is known against this node's WireGuard any more: {detail}"),
         }
-        let what = finding.map_or("suspicion_over", Finding::name);
+        let what = ailment.map_or("suspicion_over", Ailment::name);
         self.recorder.record(Kind::Input, what, detail, now);
     }
 
@@ -181,7 +181,7 @@ impl Witness for Recording {
     fn action(&mut self, action: &Action, now: Timestamp) {
         match action {
             Action::Report { role, reason } => self.role_changed(*role, reason, now),
-            Action::ReportHealth { finding, detail } => self.health_changed(*finding, detail, now),
+            Action::ReportHealth { ailment, detail } => self.health_changed(*ailment, detail, now),
             Action::HandOver => self.handed_over(now),
             Action::KeepOn { why } => self.recorder.record(Kind::Effect, "reload_refused", why.clone(), now),
             _ => {}

@@ -2,7 +2,7 @@ use std::{fmt, net::IpAddr, time::Duration};
 
 use wgha_common::{Centiseconds, Timestamp, abi::Role};
 
-use super::{Finding, PeerId, State};
+use super::{Ailment, PeerId, State};
 
 /// What is to be done, in this order. Imperative.
 ///
@@ -52,7 +52,7 @@ pub enum Action {
     /// Traffic says something of this node's health, and what follows. For people.
     ReportHealth {
         /// What is wrong; none: nothing any more.
-        finding: Option<Finding>,
+        ailment: Option<Ailment>,
         /// In words.
         detail: String,
     },

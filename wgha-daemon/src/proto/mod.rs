@@ -64,4 +64,4 @@ pub use machine::Machine;
 pub use reload::MAINTENANCE;
 pub use settings::{Detect, HealthRules, Remedy, Settings};
 pub use state::State;
-pub use traffic::{Counts, Finding, Sample};
+pub use traffic::{Ailment, Counts, Sample};

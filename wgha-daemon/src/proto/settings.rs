@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use wgha_common::{Centiseconds, Priority};
 
-use super::Finding;
+use super::Ailment;
 
 /// What the machine is configured with. The family does not matter to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,10 +76,10 @@ pub enum Remedy {
 impl HealthRules {
     /// What is done about this.
     #[must_use]
-    pub const fn remedy(&self, finding: Finding) -> Remedy {
-        match finding {
-            Finding::WireguardStuck => self.wireguard_stuck,
-            Finding::PathBroken => self.path_broken,
+    pub const fn remedy(&self, ailment: Ailment) -> Remedy {
+        match ailment {
+            Ailment::WireguardStuck => self.wireguard_stuck,
+            Ailment::PathBroken => self.path_broken,
         }
     }
 

@@ -1,10 +1,10 @@
 //! What is done about what traffic says ([`super::traffic`]): nothing, unless another server is fit to do better.
 //!
 //! ```text
-//! Active   once a second: read traffic ─▶ a finding ─ somebody is fit ─▶ a lower priority, or Fault; for a while
+//! Active   once a second: read traffic ─▶ a ailment ─ somebody is fit ─▶ a lower priority, or Fault; for a while
 //! others   after that while as before; found once more, twice as long
 //! ```
-//! A finding is no proof. So it costs no redundancy: with a lower priority this node still serves if nobody else does, and it is
+//! A ailment is no proof. So it costs no redundancy: with a lower priority this node still serves if nobody else does, and it is
 //! in Fault only while somebody else is fit. And it needs evidence that all was well here before, under the same lease: whoever
 //! takes over from us does not find the same of itself because clients have gone.
 
@@ -16,7 +16,7 @@ use super::{
     Action, HealthRules, Machine, Remedy, State,
     machine::Life,
     timers::Timer,
-    traffic::{Facts, Finding, Sample, Watch},
+    traffic::{Ailment, Facts, Sample, Watch},
 };
 
 /// Between two looks at the counts, at least.
@@ -36,8 +36,8 @@ pub(super) struct Suspicion {
     looked: Timestamp,
     asked: Timestamp,
     /// What the last look has found, while we are Active.
-    found: Option<Finding>,
-    /// What follows from a finding.
+    found: Option<Ailment>,
+    /// What follows from a ailment.
     held: Option<Held>,
     /// When the last remedy was to end, and how often in a row there was one.
     last: Timestamp,
@@ -49,7 +49,7 @@ pub(super) struct Suspicion {
 /// A remedy that stands.
 #[derive(Debug, Clone, Copy)]
 struct Held {
-    finding: Finding,
+    ailment: Ailment,
     remedy: Remedy,
     until: Timestamp,
 }
@@ -73,7 +73,7 @@ impl Suspicion {
 
     /// What was found is still so, as far as can be seen.
     fn persists(&self, held: &Held) -> bool {
-        self.found.is_some() || held.finding == Finding::WireguardStuck && self.facts.silent
+        self.found.is_some() || held.ailment == Ailment::WireguardStuck && self.facts.silent
     }
 }
 
@@ -99,18 +99,18 @@ impl Machine {
     /// In Fault mode: what is wrong, as long as somebody else is fit.
     pub(super) fn suspected_fault(&self) -> Option<String> {
         let fault = self.suspicion.held.filter(|held| held.remedy == Remedy::Fault)?;
-        self.acquaintances.anybody_fit().then(|| fault.finding.to_string())
+        self.acquaintances.anybody_fit().then(|| fault.ailment.to_string())
     }
 
     /// What keeps this node from being healthy, beside faults.
     pub(super) fn suspicion_problem(&self) -> Option<String> {
         match (&self.suspicion.held, self.suspicion.found) {
-            (Some(Held { finding, remedy: Remedy::Priority, .. }), _) => Some(format!(
-                "{finding}: the priority is {} instead of {} for now",
+            (Some(Held { ailment, remedy: Remedy::Priority, .. }), _) => Some(format!(
+                "{ailment}: the priority is {} instead of {} for now",
                 self.priority(),
                 self.settings.priority.number()
             )),
-            (None, Some(finding)) => Some(format!("{finding}; no other server is fit to take over")),
+            (None, Some(ailment)) => Some(format!("{ailment}; no other server is fit to take over")),
             _ => None,
         }
     }
@@ -131,15 +131,15 @@ impl Machine {
         let (State::Active, Some(rules)) = (self.state, self.settings.health) else { return };
         let (epoch, facts) = (self.lease.epoch(), self.suspicion.facts);
         self.suspicion.watch.take(sample, epoch, now);
-        let finding = self.suspicion.watch.finding(facts, rules.silence, now);
-        let finding = finding.filter(|finding| rules.remedy(*finding) != Remedy::Ignore);
-        let before = std::mem::replace(&mut self.suspicion.found, finding);
+        let ailment = self.suspicion.watch.ailment(facts, rules.silence, now);
+        let ailment = ailment.filter(|ailment| rules.remedy(*ailment) != Remedy::Ignore);
+        let before = std::mem::replace(&mut self.suspicion.found, ailment);
         self.ask_wireguard(now);
-        match (finding, &self.suspicion.held) {
-            (Some(finding), None) if self.acquaintances.anybody_fit() => self.hold(finding, &rules, now),
-            (Some(finding), None) if before.is_none() => {
-                let detail = format!("{finding}; no other server is fit to take over");
-                self.push(Action::ReportHealth { finding: Some(finding), detail });
+        match (ailment, &self.suspicion.held) {
+            (Some(ailment), None) if self.acquaintances.anybody_fit() => self.hold(ailment, &rules, now),
+            (Some(ailment), None) if before.is_none() => {
+                let detail = format!("{ailment}; no other server is fit to take over");
+                self.push(Action::ReportHealth { ailment: Some(ailment), detail });
             }
             _ => self.release(now),
         }
@@ -163,18 +163,18 @@ impl Machine {
     }
 
     /// Somebody else is to serve.
-    fn hold(&mut self, finding: Finding, rules: &HealthRules, now: Timestamp) {
-        let remedy = rules.remedy(finding);
+    fn hold(&mut self, ailment: Ailment, rules: &HealthRules, now: Timestamp) {
+        let remedy = rules.remedy(ailment);
         let wait = self.suspicion.hold_off(rules, now);
-        self.suspicion.held = Some(Held { finding, remedy, until: now + wait });
+        self.suspicion.held = Some(Held { ailment, remedy, until: now + wait });
         self.timers.arm(Timer::Suspicion, now + wait);
         let (said, configured) = (self.priority(), self.settings.priority);
         let what = match remedy {
             Remedy::Fault => "resigning".to_owned(),
             _ => format!("the priority goes from {} to {said}", configured.number()),
         };
-        let detail = format!("{finding}; {what}, for {} s", wait.as_secs());
-        self.push(Action::ReportHealth { finding: Some(finding), detail });
+        let detail = format!("{ailment}; {what}, for {} s", wait.as_secs());
+        self.push(Action::ReportHealth { ailment: Some(ailment), detail });
         self.say_priority(now);
     }
 
@@ -190,7 +190,7 @@ impl Machine {
         }
         self.suspicion.held = None;
         let detail = format!("the priority is {} again", self.priority());
-        self.push(Action::ReportHealth { finding: None, detail });
+        self.push(Action::ReportHealth { ailment: None, detail });
         self.say_priority(now);
     }
 

@@ -65,14 +65,14 @@ pub struct Sample {
 
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finding {
+pub enum Ailment {
     /// Packets come in, and nothing goes out.
     WireguardStuck,
     /// Clients are spoken to, and nothing comes in.
     PathBroken,
 }
 
-impl Finding {
+impl Ailment {
     /// Its name in events.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -83,7 +83,7 @@ impl Finding {
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for Ailment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::WireguardStuck => "WireGuard is stuck: clients are heard, and nothing goes out",
@@ -157,11 +157,11 @@ impl Watch {
     }
 
     /// What is wrong, if anything is.
-    pub(super) fn finding(&self, facts: Facts, silence: Duration, now: Timestamp) -> Option<Finding> {
+    pub(super) fn ailment(&self, facts: Facts, silence: Duration, now: Timestamp) -> Option<Ailment> {
         if self.doubts(now) && facts.silent || self.has_stopped(silence, now) {
-            Some(Finding::WireguardStuck)
+            Some(Ailment::WireguardStuck)
         } else {
-            self.hears_nobody(facts.unanswered?, silence, now).then_some(Finding::PathBroken)
+            self.hears_nobody(facts.unanswered?, silence, now).then_some(Ailment::PathBroken)
         }
     }
 

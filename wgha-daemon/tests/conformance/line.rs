@@ -179,9 +179,9 @@ pub fn words_of(action: &Action, zero: Zero) -> Vec<String> {
             let fit = if *fit { "fit" } else { "unfit" };
             vec!["tell_health".into(), priority.to_string(), fit.into()]
         }
-        Action::ReportHealth { finding, detail } => {
-            let finding = finding.map_or("suspicion_over", wgha::proto::Finding::name);
-            vec!["report_health".into(), finding.into(), format!("because={detail}")]
+        Action::ReportHealth { ailment, detail } => {
+            let ailment = ailment.map_or("suspicion_over", wgha::proto::Ailment::name);
+            vec!["report_health".into(), ailment.into(), format!("because={detail}")]
         }
         Action::StartHandshakes => name("start_handshakes"),
         Action::StopHandshakes => name("stop_handshakes"),

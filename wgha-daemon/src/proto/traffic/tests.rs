@@ -9,7 +9,7 @@ struct Server {
     facts: Facts,
     second: u64,
     /// When something was first found.
-    found: Option<(u64, Finding)>,
+    found: Option<(u64, Ailment)>,
 }
 
 fn at(second: u64) -> Timestamp {
@@ -34,8 +34,8 @@ impl Server {
         for _ in 0..seconds {
             happens(&mut self.sample);
             self.watch.take(self.sample, 1, at(self.second));
-            let finding = self.watch.finding(self.facts, SILENCE, at(self.second));
-            self.found = self.found.or(finding.map(|finding| (self.second, finding)));
+            let ailment = self.watch.ailment(self.facts, SILENCE, at(self.second));
+            self.found = self.found.or(ailment.map(|ailment| (self.second, ailment)));
             self.second += 1;
         }
         self
@@ -49,8 +49,8 @@ impl Server {
         })
     }
 
-    fn finding(&self) -> Option<Finding> {
-        self.watch.finding(self.facts, SILENCE, at(self.second - 1))
+    fn ailment(&self) -> Option<Ailment> {
+        self.watch.ailment(self.facts, SILENCE, at(self.second - 1))
     }
 }
 
@@ -74,9 +74,9 @@ fn one_that_answers_neither_clients_nor_us_has_stopped() {
     server.talk(5).facts.silent = true;
     server.pass(10, |s| data(&mut s.received, 5));
     // Its packets of the second in which it stopped may have gone out.
-    assert_eq!(server.found, Some((9, Finding::WireguardStuck)));
+    assert_eq!(server.found, Some((9, Ailment::WireguardStuck)));
     server.facts.silent = false;
-    assert_eq!(server.finding(), None, "it answers us again, and clients have not begun anew");
+    assert_eq!(server.ailment(), None, "it answers us again, and clients have not begun anew");
 }
 
 #[test]
@@ -103,9 +103,9 @@ fn a_client_that_is_not_answered_any_more_tells_after_its_third_try() {
         second += 1;
     });
     // 15 s of data, then three initiations: at 15, 20 and 25 s.
-    assert_eq!(server.found, Some((6 + 25, Finding::WireguardStuck)));
+    assert_eq!(server.found, Some((6 + 25, Ailment::WireguardStuck)));
     server.pass(1, |s| s.sent.responses += 1);
-    assert_eq!(server.finding(), None, "it answers");
+    assert_eq!(server.ailment(), None, "it answers");
 }
 
 #[test]
@@ -169,10 +169,10 @@ fn several_clients_that_do_not_answer_while_nobody_is_heard_mean_a_broken_path()
     server.pass(14, |s| s.sent.transport += 1);
     server.expect_nothing();
     server.pass(3, |s| s.sent.transport += 1);
-    assert_eq!(server.found.map(|(_, finding)| finding), Some(Finding::PathBroken));
+    assert_eq!(server.found.map(|(_, ailment)| ailment), Some(Ailment::PathBroken));
     // Whatever it is that comes in.
     server.pass(1, |s| s.received.others += 1);
-    assert_eq!(server.finding(), None);
+    assert_eq!(server.ailment(), None);
 }
 
 #[test]
@@ -181,9 +181,9 @@ fn they_are_given_as_long_as_the_silence() {
     server.talk(30).pass(60, |s| s.sent.transport += 1);
     server.expect_nothing(); // one that has left, as it were
     server.facts.unanswered = Some(at(server.second - 1));
-    assert_eq!(server.finding(), None);
+    assert_eq!(server.ailment(), None);
     server.pass(15, |_| ());
-    assert_eq!(server.finding(), Some(Finding::PathBroken));
+    assert_eq!(server.ailment(), Some(Ailment::PathBroken));
 }
 
 impl Server {
