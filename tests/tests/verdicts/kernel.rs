@@ -370,12 +370,12 @@ fn parse_event(record: &[u8]) -> Event {
     }
 }
 
-/// `CLOCK_MONOTONIC`, nanoseconds.
+/// `CLOCK_BOOTTIME`, nanoseconds.
 pub fn now() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     #[expect(unsafe_code, reason = "the standard library's Instant does not tell its nanoseconds")]
     // SAFETY: it fills the struct that it is given.
-    let error = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let error = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut now) };
     assert_eq!(error, 0);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

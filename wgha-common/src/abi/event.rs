@@ -73,7 +73,7 @@ impl EventKind {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Event {
-    /// `CLOCK_MONOTONIC` ns at which the packet arrived.
+    /// `CLOCK_BOOTTIME` ns at which the packet arrived.
     pub at: u64,
     /// An [`EventKind`] as a number.
     pub kind: u32,
@@ -102,7 +102,7 @@ pub struct Event {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rung {
-    /// `CLOCK_MONOTONIC` ns of the first after the last pause.
+    /// `CLOCK_BOOTTIME` ns of the first after the last pause.
     pub at: u64,
     /// How many did not ring, because of the pause or because the ring was full.
     pub suppressed: u64,

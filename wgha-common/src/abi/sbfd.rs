@@ -30,7 +30,7 @@ pub struct Outstanding {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Answer {
-    /// `CLOCK_MONOTONIC` ns at which it arrived.
+    /// `CLOCK_BOOTTIME` ns at which it arrived.
     pub at: u64,
     /// How many have come.
     pub answers: u64,

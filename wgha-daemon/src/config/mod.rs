@@ -19,6 +19,8 @@ use std::{
 
 use wgha_common::{Centiseconds, Family, Priority, Vrid, abi::ChecksumStyle};
 
+use crate::proto::HealthRules;
+
 pub use problem::{ConfigError, Problem};
 
 /// Where the configuration is, unless `--config` says otherwise.
@@ -54,6 +56,8 @@ pub struct Config {
     pub detect: Option<Detect>,
     /// `[detect] witness`
     pub witness: Witness,
+    /// `[health]`
+    pub health: HealthRules,
     /// `[paths]`
     pub paths: Paths,
 }

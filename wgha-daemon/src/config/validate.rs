@@ -11,8 +11,9 @@ use super::{
     read,
     virtual_addresses::{family_of, virtual_addresses},
 };
+use crate::proto::HealthRules;
 
-const SECTIONS: Names = &["uplink", "wireguard", "vrrp", "peer", "detect", "paths"];
+const SECTIONS: Names = &["uplink", "wireguard", "vrrp", "peer", "detect", "health", "paths"];
 const UPLINK_KEYS: Names = &["interface", "attach"];
 const WIREGUARD_KEYS: Names = &["interface", "listen_port"];
 const VRRP_KEYS: Names = &[
@@ -27,6 +28,7 @@ const VRRP_KEYS: Names = &[
 ];
 const PEER_KEYS: Names = &["address"];
 const DETECT_KEYS: Names = &["interval", "multiplier", "witness"];
+const HEALTH_KEYS: Names = &["wireguard_stuck", "path_broken", "weight", "silence", "hold_off"];
 const PATHS_KEYS: Names = &["bpffs", "socket"];
 
 /// Turns the text of `file` into a configuration.
@@ -40,8 +42,10 @@ pub(super) fn validate(file: &Path, text: &str) -> Result<Config, Vec<Problem>> 
     let vrrp = vrrp(&document);
     let peers = peers(&document, vrrp.as_ref());
     let (detect, witness) = detect(&document);
+    let health = health(&document);
     let paths = paths(&document);
-    let config = assemble(file, uplink, wireguard, vrrp, peers, (detect, witness), paths);
+    let liveness = detect.zip(witness).zip(health);
+    let config = assemble(file, uplink, wireguard, vrrp, peers, liveness, paths);
     match (document.into_problems(), config) {
         (problems, Some(config)) if problems.is_empty() => Ok(config),
         (problems, _) => Err(problems),
@@ -54,9 +58,10 @@ fn assemble(
     wireguard: Option<(String, Option<u16>)>,
     vrrp: Option<Vrrp>,
     peers: Option<Vec<IpAddr>>,
-    (detect, witness): (Option<Option<Detect>>, Option<Witness>),
+    liveness: Option<((Option<Detect>, Witness), HealthRules)>,
     paths: Option<Paths>,
 ) -> Option<Config> {
+    let ((detect, witness), health) = liveness?;
     let (wireguard, listen_port) = wireguard?;
     Some(Config {
         file: file.to_owned(),
@@ -65,8 +70,9 @@ fn assemble(
         listen_port,
         vrrp: vrrp?,
         peers: peers?,
-        detect: detect?,
-        witness: witness?,
+        detect,
+        witness,
+        health,
         paths: paths?,
     })
 }
@@ -186,6 +192,23 @@ fn probes(section: &Section<'_>) -> Option<Option<Detect>> {
         interval: interval.unwrap_or(default.interval),
         multiplier: multiplier.unwrap_or(default.multiplier),
     }))
+}
+
+fn health(document: &Document<'_>) -> Option<HealthRules> {
+    let section = document.section("health", HEALTH_KEYS, None);
+    let default = HealthRules::default();
+    let wireguard_stuck = section.optional("wireguard_stuck", default.wireguard_stuck, read::remedy);
+    let path_broken = section.optional("path_broken", default.path_broken, read::remedy);
+    let weight = section.optional("weight", default.weight, read::weight);
+    let silence = section.optional("silence", default.silence, read::silence);
+    let hold_off = section.optional("hold_off", default.hold_off, read::hold_off);
+    Some(HealthRules {
+        wireguard_stuck: wireguard_stuck?,
+        path_broken: path_broken?,
+        weight: weight?,
+        silence: silence?,
+        hold_off: hold_off?,
+    })
 }
 
 fn paths(document: &Document<'_>) -> Option<Paths> {

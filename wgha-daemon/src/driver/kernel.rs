@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use bytes::BytesMut;
 use wgha_common::{
     Address, Centiseconds, IfIndex, Priority, Timestamp,
-    abi::{AdvertSeen, ChecksumStyle, Lease, Role, UplinkConfig},
-    wire::{NoRoom, ethernet::Mac, vrrp},
+    abi::{AdvertSeen, ChecksumStyle, Direction, Lease, Role, UplinkConfig},
+    wire::{NoRoom, ethernet::Mac, vrrp, wireguard::MessageType},
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::Vrrp,
-    proto::{Answered, Introduced, Listened, PeerId},
+    proto::{Answered, Counts, Introduced, Listened, PeerId, Sample},
     sys::{announce, bpf::Maps, clock, packet_socket::PacketSocket, probe_socket::ProbeSocket},
 };
 
@@ -296,6 +296,22 @@ impl Datapath for Kernel {
         let answers =
             self.probes.as_ref().map_or(Ok(Vec::new()), |p| p.answers(&self.maps)).map_err(chain)?;
         Ok(Look { routers, revoked_epoch, answers })
+    }
+
+    fn traffic(&mut self) -> Result<Sample, String> {
+        let read = |direction, message| self.maps.traffic(direction, message).map_err(chain);
+        let counts = |direction| {
+            let of = |message| read(direction, message).map(|seen| seen.packets);
+            let transport = read(direction, MessageType::Transport)?;
+            Ok::<_, String>(Counts {
+                initiations: of(MessageType::Initiation)?,
+                responses: of(MessageType::Response)?,
+                transport: transport.packets,
+                transport_bytes: transport.bytes,
+                others: of(MessageType::Cookie)? + of(MessageType::Malformed)?,
+            })
+        };
+        Ok(Sample { received: counts(Direction::Ingress)?, sent: counts(Direction::Egress)? })
     }
 
     fn has_gateway(&self) -> bool {

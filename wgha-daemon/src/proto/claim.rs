@@ -48,7 +48,7 @@ impl Machine {
         self.election.claim = Claim::default();
         rivals.iter().for_each(|rival| self.add_rival(rival));
         self.suspect_all();
-        self.stamp(self.settings.priority.number());
+        self.stamp(self.priority());
         let grant = self.lease.grant(Role::Claiming, now);
         self.begin_lease(grant);
         self.begin_adverts(now);

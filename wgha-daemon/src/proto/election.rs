@@ -97,11 +97,11 @@ impl Machine {
     }
 
     pub(super) fn active_down_interval(&self) -> Duration {
-        self.election.interval.active_down_interval(self.settings.priority.number())
+        self.election.interval.active_down_interval(self.priority())
     }
 
     pub(super) fn skew_time(&self) -> Duration {
-        self.election.interval.skew_time(self.settings.priority.number())
+        self.election.interval.skew_time(self.priority())
     }
 
     pub(super) fn advert_heard(&mut self, heard: Heard, now: Timestamp) {
@@ -180,13 +180,14 @@ impl Machine {
 
     /// Whether a Backup leaves the role to whoever sent this.
     fn obeys(&self, heard: &Heard, now: Timestamp) -> bool {
-        let preempts = self.settings.preempt && now >= self.election.preempt_from && !self.is_shy(now);
-        !preempts || heard.priority >= self.settings.priority.number() || self.cannot_prove(heard.source)
+        let may = self.settings.preempt && self.may_preempt() && !self.is_shy(now);
+        let preempts = may && now >= self.election.preempt_from;
+        !preempts || heard.priority >= self.priority() || self.cannot_prove(heard.source)
     }
 
     /// When this router will have been silent for Active_Down_Interval.
     pub(super) fn silent_from(&self, heard: &Heard) -> Timestamp {
-        silent_from(heard, self.settings.priority.number())
+        silent_from(heard, self.priority())
     }
 
     /// RFC 9568 §6.4.2: Active_Down_Timer. Nothing is decided before the last look (I3).
@@ -281,7 +282,7 @@ impl Machine {
         routers: &'a [Heard],
         now: Timestamp,
     ) -> impl Iterator<Item = &'a Heard> + use<'a> {
-        let priority = self.settings.priority.number();
+        let priority = self.priority();
         routers.iter().filter(move |r| r.priority != 0 && silent_from(r, priority) > now)
     }
 
@@ -350,7 +351,7 @@ impl Machine {
 
     pub(super) fn is_outranked_by(&self, heard: &Heard) -> bool {
         let ours = self.health.uplink.source.map_or(Address::UNSPECIFIED, Address::from);
-        outranks(heard.priority, &heard.source.into(), self.settings.priority.number(), &ours)
+        outranks(heard.priority, &heard.source.into(), self.priority(), &ours)
     }
 
     pub(super) fn yield_to(&mut self, by: Heard, now: Timestamp) {

@@ -2,7 +2,7 @@ use std::{net::IpAddr, time::Duration};
 
 use wgha_common::{Centiseconds, Timestamp};
 
-use super::Listened;
+use super::{Listened, Sample};
 
 /// What has happened. In the past tense, in the order in which it became known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +77,15 @@ pub enum Input {
     TunnelLowered(Result<(), String>),
     /// A map could not be written.
     MapFailed(String),
+    /// The answer to [`super::Action::ReadTraffic`], at once: what the kernel half has counted.
+    TrafficRead(Sample),
+    /// WireGuard was asked how it is.
+    WireguardAsked {
+        /// It does not answer, which alone says nothing about how it is.
+        silent: bool,
+    },
+    /// Since when several clients that had just been heard are spoken to and do not answer; none: there are none such.
+    ClientsUnanswered(Option<Timestamp>),
     /// SIGTERM, SIGINT, or a stop through the control socket.
     StopRequested,
     /// Another program is to take this one's place, with all that it serves.
@@ -139,6 +148,8 @@ pub struct Introduced {
     pub lease: Duration,
     /// How often it can be probed.
     pub required_min_rx: Duration,
+    /// It could serve, and nothing speaks against it.
+    pub fit: bool,
 }
 
 /// What is known of the uplink.

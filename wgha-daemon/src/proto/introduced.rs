@@ -52,6 +52,11 @@ impl Acquaintances {
         impatient.map(|known| known.told.source)
     }
 
+    /// Somebody is there and says that it can serve as well as anybody.
+    pub(super) fn anybody_fit(&self) -> bool {
+        self.0.values().any(|known| known.present && known.told.fit)
+    }
+
     pub(super) fn answered(&mut self, peer: PeerId) {
         if let Some(known) = self.0.get_mut(&peer) {
             known.answered = true;
@@ -135,6 +140,6 @@ impl Machine {
     /// Whether we do.
     pub(super) fn ranks_behind(&self, told: &Introduced) -> bool {
         let ours = self.health.uplink.source.map_or(Address::UNSPECIFIED, Address::from);
-        outranks(told.priority, &told.source.into(), self.settings.priority.number(), &ours)
+        outranks(told.priority, &told.source.into(), self.priority(), &ours)
     }
 }

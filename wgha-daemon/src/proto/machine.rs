@@ -18,6 +18,7 @@ use super::{
     note::Note,
     reload::Reload,
     rivals::Rivals,
+    suspicion::Suspicion,
     timers::{Timer, Timers},
     witness::Witness,
 };
@@ -47,6 +48,7 @@ pub struct Machine {
     pub(super) group: Group,
     pub(super) notes: BTreeMap<Note, String>,
     pub(super) reload: Reload,
+    pub(super) suspicion: Suspicion,
 }
 
 /// What frames the states.
@@ -83,6 +85,7 @@ impl Machine {
             group: Group::default(),
             notes: BTreeMap::new(),
             reload: Reload::default(),
+            suspicion: Suspicion::default(),
         }
     }
 
@@ -122,9 +125,13 @@ impl Machine {
             Input::TunnelRaised(result) => self.tunnel_raised(result, now),
             Input::TunnelLowered(result) => self.tunnel_lowered(result, now),
             Input::MapFailed(why) => self.map_failed(why, now),
+            Input::TrafficRead(sample) => self.traffic_read(sample, now),
+            Input::WireguardAsked { silent } => self.wireguard_asked(silent, now),
+            Input::ClientsUnanswered(since) => self.clients_unanswered(since),
             Input::StopRequested => self.stop_requested(now),
             Input::ReloadRequested => self.reload_requested(),
         }
+        self.weigh_health(now);
         self.aim(now);
         self.mind_adverts(now);
         self.tell_whether_reached();
@@ -171,9 +178,9 @@ impl Machine {
     /// What keeps this node from being healthy, one sentence each.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
-        let faults = self.health.faults().into_iter().map(|fault| fault.to_string());
+        let faults = self.faults().into_iter();
         let notes = self.notes.iter().map(|(note, why)| format!("{note}: {why}"));
-        faults.chain(notes).collect()
+        faults.chain(self.suspicion_problem()).chain(notes).collect()
     }
 
     /// Who serves, as far as this node knows: its own address while it is Active itself.
@@ -260,6 +267,7 @@ impl Machine {
                 Timer::Renew => self.renewal_due(due, now),
                 Timer::Gateway => self.gateway_silent(),
                 Timer::Reload => self.reload_due(now),
+                Timer::Suspicion => self.suspicion_due(now),
                 Timer::Greet => self.greet(now),
                 Timer::Hearing => self.hearing_due(due, now),
             }
@@ -285,9 +293,14 @@ impl Machine {
         }
     }
 
+    fn faults(&self) -> Vec<String> {
+        let faults = self.health.faults().into_iter().map(|fault| fault.to_string());
+        faults.chain(self.suspected_fault()).collect()
+    }
+
     /// What is wrong, as the reason for the Fault state.
     fn fault(&self) -> Option<Reason> {
-        let faults: Vec<_> = self.health.faults().iter().map(ToString::to_string).collect();
+        let faults = self.faults();
         (!faults.is_empty()).then(|| Reason::Fault(faults.join("; ")))
     }
 

@@ -18,6 +18,7 @@
 //! | `takeover`, `gateway`, `group` | the order of effects, and which of their ends count |
 //! | `hearing`, `witness` | whether we hear anything, with the gateway as a witness; and what follows from that |
 //! | `health`, `note` | what keeps a node from serving, and what does not |
+//! | `traffic`, `suspicion` | what WireGuard's packets say of its health, and what is done about it |
 //! | `timers` | moments as data |
 //!
 //! # Architecture invariants
@@ -54,9 +55,11 @@ mod reload;
 mod rivals;
 mod settings;
 mod state;
+mod suspicion;
 pub mod sync;
 mod takeover;
 mod timers;
+mod traffic;
 mod trust;
 mod witness;
 
@@ -67,6 +70,7 @@ pub use input::{Answered, Heard, Inherited, Input, Introduced, PeerId, TunnelSta
 pub use introduced::Acquaintance;
 pub use machine::Machine;
 pub use reload::MAINTENANCE;
-pub use settings::{Detect, Settings};
+pub use settings::{Detect, HealthRules, Remedy, Settings};
 pub use state::State;
+pub use traffic::{Ailment, Counts, Sample};
 pub use trust::Authentication;

@@ -43,7 +43,7 @@ impl Machine {
             self.lease.serve(now)
         } else {
             self.suspect_all();
-            self.stamp(self.settings.priority.number());
+            self.stamp(self.priority());
             self.lease.grant(Role::Active, now)
         };
         self.timers.leave_role();

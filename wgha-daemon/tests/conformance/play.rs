@@ -49,6 +49,7 @@ impl Stage {
             preempt_delay: Duration::ZERO,
             detect: None,
             authentication: None,
+            health: None,
         };
         Self { settings, machine: Machine::new(settings), zero: BOOT, now: Timestamp::from_nanos(BOOT.0) }
     }
@@ -77,6 +78,7 @@ impl Stage {
         settings.detect = pairs.take("detect", line::detect)?.or(settings.detect);
         let peers = pairs.take("authentication", parse)?.map(|peers| Authentication { peers });
         settings.authentication = peers.or(settings.authentication);
+        settings.health = pairs.take("health", line::health)?.or(settings.health);
         pairs.none_left()
     }
 
@@ -120,6 +122,10 @@ impl Stage {
                 let reaches = if *word == "unknown" { None } else { Some(line::yes(word)?) };
                 Input::PeerReaches { peer: PeerId(parse(peer)?), reaches }
             }
+            ["traffic", words @ ..] => Input::TrafficRead(line::sample(words)?),
+            ["wireguard", "silent"] => Input::WireguardAsked { silent: true },
+            ["wireguard", "answers"] => Input::WireguardAsked { silent: false },
+            ["unanswered", since] => Input::ClientsUnanswered(Some(self.zero.moment(since)?)),
             ["uplink", words @ ..] => Input::UplinkChanged(uplink(words)?),
             ["tunnel", word] => Input::TunnelChanged(tunnel(word)?),
             ["vip_lost", who] => Input::VipLost(parse(who)?),
@@ -341,6 +347,7 @@ fn introduced(peer: &str, words: &[&str]) -> Result<Introduced> {
         serving: pairs.take("serving", line::yes)?.unwrap_or(false),
         lease: pairs.take("lease", line::duration)?.unwrap_or(Duration::from_millis(20)),
         required_min_rx: pairs.take("required_min_rx", line::duration)?.unwrap_or(Duration::from_millis(10)),
+        fit: pairs.take("fit", line::yes)?.unwrap_or(true),
     };
     pairs.none_left()?;
     Ok(told)

@@ -97,7 +97,7 @@ impl Node {
         }
     }
 
-    /// This node's CLOCK_MONOTONIC when ours says `now`.
+    /// This node's CLOCK_BOOTTIME when ours says `now`.
     pub fn clock(&self, now: u64) -> Timestamp {
         Timestamp::from_nanos(self.stands_since.unwrap_or(now) + self.boot - self.stood)
     }
@@ -150,6 +150,7 @@ impl Node {
             serving: self.daemon.as_ref().is_some_and(|d| d.machine.state() == State::Active),
             lease: self.daemon.as_ref().and_then(|d| d.told_lease).unwrap_or(detect.lease()),
             required_min_rx: detect.interval,
+            fit: true,
         })
     }
 

@@ -169,6 +169,7 @@ fn settings(random: &mut Random, interval: Centiseconds) -> Settings {
         preempt_delay,
         detect: None,
         authentication: None,
+        health: None,
     }
 }
 

@@ -365,6 +365,9 @@ impl World {
             // No node has a gateway to ask yet.
             Action::AskGateway | Action::Listen { .. } | Action::TellWhetherReached { .. } => {}
             Action::ReportFinding { .. } | Action::HoldBack { .. } => {}
+            // Traffic is not simulated.
+            Action::ReadTraffic | Action::AskWireguard => {}
+            Action::TellHealth { .. } | Action::ReportHealth { .. } => {}
             Action::KeepOn { .. } => self.audit.seen.kept_on += 1,
             Action::HandOver => self.hand_over(me),
             Action::Finish => self.finished(me),

@@ -48,6 +48,7 @@ impl Segment {
             preempt_delay: Duration::ZERO,
             detect: Some(Detect { interval: ms(10), multiplier: 5 }),
             authentication: None,
+            health: None,
         };
         let mut segment = Self {
             machine: Machine::new(settings),
@@ -103,7 +104,7 @@ impl Segment {
     fn introduce(&mut self, priority: u8) {
         let (lease, required_min_rx) = (ms(40), ms(10));
         let (peer, source, serving) = (PEER, peer_address(), self.peer_serves);
-        let who = Introduced { peer, source, priority, serving, lease, required_min_rx };
+        let who = Introduced { peer, source, priority, serving, lease, required_min_rx, fit: true };
         self.take(Input::PeerIntroduced(who));
     }
 
