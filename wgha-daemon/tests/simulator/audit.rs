@@ -29,6 +29,8 @@ const REACH: u64 = MAX_DELAY + 3 * MAX_LATENCY;
 /// Two that are elected within this time cannot have heard of each other. A process may be stopped for
 /// 10 ms between its look and its decision, and for 10 ms between that and the map.
 const ESTABLISHED: u64 = REACH + 20 * MILLI;
+/// How long two that have to prove their claims may take to meet over the channel, and to probe each other.
+const MEET: u64 = 350 * MILLI;
 const PATIENCE: u64 = 60 * MILLI;
 /// How long others may wait for a node that had them wait and is gone then: 2 s until it is
 /// gone, three adverts of 2 s, Skew_Time, and what a verdict takes.
@@ -217,7 +219,8 @@ impl Audit {
                 self.records[node.me].waited_for = now + RELOAD;
                 true
             }
-            Action::SendProbe { .. } => daemon.machine.state() == State::Backup,
+            Action::SendProbe { up: true, .. } => granted(Role::Claiming),
+            Action::SendProbe { up: false, .. } => daemon.machine.state() == State::Backup,
             Action::Report { role, reason } => {
                 self.count(*role, reason);
                 true
@@ -364,7 +367,8 @@ fn check_both(world: &mut World) -> Result<(), String> {
             let awake = world.nodes[a].is_awake() && world.nodes[b].is_awake();
             let lease =
                 [a, b].map(|n| if world.nodes[n].handed_over.is_some() { 6_000 * MILLI } else { 3 * i });
-            if now - since > if awake { i + REACH } else { lease[0].max(lease[1]) + REACH } {
+            let proof = if world.nodes[a].settings.authentication.is_some() { MEET } else { 0 };
+            if now - since > proof + if awake { i + REACH } else { lease[0].max(lease[1]) + REACH } {
                 return Err(format!("nodes {a} and {b} both serve since {since}"));
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wgha::proto::{Detect, Settings};
+use wgha::proto::{Authentication, Detect, Settings};
 use wgha_common::{Centiseconds, Priority};
 
 use crate::{
@@ -136,6 +136,11 @@ impl Schedule {
         let delay = nodes.iter().map(|n| n.preempt_delay.as_nanos() as u64).max().unwrap_or_default();
         let end = last.max(8 * unit) + hold_off.max(stray) + reloads + delay + 20 * unit + 500 * MILLI;
         add_probes(random, &mut nodes, end);
+        // Who never meets the others cannot prove anything to them.
+        if stranger.is_none() && nodes.iter().all(|n| n.detect.is_some()) && random.one_in(2) {
+            let peers = nodes.len() - 1;
+            nodes.iter_mut().for_each(|n| n.authentication = Some(Authentication { peers }));
+        }
         Self { nodes, interval, starts, stranger, incidents, end }
     }
 
@@ -157,7 +162,15 @@ impl Schedule {
 fn settings(random: &mut Random, interval: Centiseconds) -> Settings {
     let priority = Priority::new(random.pick(&[1, 99, 100, 100, 101, 200, 254])).unwrap();
     let preempt_delay = if random.one_in(4) { 5 * interval.duration() } else { Duration::ZERO };
-    Settings { priority, interval, preempt: !random.one_in(4), preempt_delay, detect: None }
+    Settings {
+        priority,
+        interval,
+        preempt: !random.one_in(4),
+        preempt_delay,
+        detect: None,
+        authentication: None,
+        health: None,
+    }
 }
 
 /// All probe or none do, mostly all alike; most so slowly that there are not too many probes until `end`.

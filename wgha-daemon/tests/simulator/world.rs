@@ -61,10 +61,7 @@ pub enum Event {
 impl Event {
     /// Most events are probes and renewals, which begin nothing; the audit is not troubled with them.
     fn is_eventful(&self) -> bool {
-        !matches!(
-            self,
-            Self::Frame { packet: Packet::Probe(_) | Packet::Answer { .. }, .. } | Self::Wake { .. }
-        )
+        !matches!(self, Self::Frame { packet: Packet::Probe(_) | Packet::Answer(_), .. } | Self::Wake { .. })
     }
 }
 
@@ -238,12 +235,15 @@ impl World {
         let at = node.clock(self.now);
         let rang = match packet {
             Packet::Advert(advert) => node.kernel.ingress(advert, at),
-            Packet::Answer { from, to_probe, up } => node.kernel.answered(from, to_probe, up, at),
+            Packet::Answer(answer) => node.kernel.answered(answer, at),
             Packet::Probe(probe) => {
-                if let Some(up) = node.kernel.reflect(&probe, at) {
-                    self.transmit(to, probe.from, Packet::Answer { from: to, to_probe: probe.mine, up });
+                let (answer, rang) = node.kernel.reflect(to, &probe, at);
+                // A lease may have ended.
+                self.eventful |= probe.up;
+                if let Some(answer) = answer {
+                    self.transmit(to, probe.from, Packet::Answer(answer));
                 }
-                false
+                rang
             }
         };
         self.tell(to, packet);
@@ -356,7 +356,7 @@ impl World {
                 daemon.follow.push_back(Input::Announced(Ok(())));
                 self.solicit_gateway(me);
             }
-            Action::SendProbe { peer, number } => self.probe(me, usize::from(peer.0), number),
+            Action::SendProbe { peer, number, up } => self.probe(me, usize::from(peer.0), number, up),
             Action::TellLease { lease } => {
                 daemon.told_lease = Some(lease);
                 self.tell_lease(me);
@@ -365,6 +365,9 @@ impl World {
             // No node has a gateway to ask yet.
             Action::AskGateway | Action::Listen { .. } | Action::TellWhetherReached { .. } => {}
             Action::ReportFinding { .. } | Action::HoldBack { .. } => {}
+            // Traffic is not simulated.
+            Action::ReadTraffic | Action::AskWireguard => {}
+            Action::TellHealth { .. } | Action::ReportHealth { .. } => {}
             Action::KeepOn { .. } => self.audit.seen.kept_on += 1,
             Action::HandOver => self.hand_over(me),
             Action::Finish => self.finished(me),
@@ -406,7 +409,7 @@ impl World {
     fn transmit(&mut self, from: usize, to: usize, packet: Packet) {
         let dropped = match packet {
             Packet::Advert(_) => self.network.unheard[from] > 0,
-            Packet::Probe(_) | Packet::Answer { .. } => self.network.filtered[to] > 0,
+            Packet::Probe(_) | Packet::Answer(_) => self.network.filtered[to] > 0,
         };
         if dropped || !self.carries(from, to) || (self.network.lossy > 0 && self.random.one_in(3)) {
             return;
@@ -419,12 +422,15 @@ impl World {
         self.at(at, Event::Frame { to, packet });
     }
 
-    fn probe(&mut self, me: usize, to: usize, number: u64) {
+    fn probe(&mut self, me: usize, to: usize, number: u64, up: bool) {
         let node = &mut self.nodes[me];
+        let clock = node.clock(self.now);
         let Some(yours) = node.daemon.as_ref().and_then(|daemon| daemon.introduced[to]) else { return };
         let mine = (node.incarnation, number);
         node.kernel.note_probe(to, mine);
-        self.transmit(me, to, Packet::Probe(Probe { from: me, mine, yours }));
+        if node.kernel.asks(up, clock) {
+            self.transmit(me, to, Packet::Probe(Probe { from: me, mine, yours, up }));
+        }
     }
 
     pub fn carries(&self, from: usize, to: usize) -> bool {
