@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::{
     build_ebpf,
     install::{self, Tool},
-    libtest, run,
+    libtest, run, simulate,
     stages::Stages,
 };
 
@@ -17,6 +17,9 @@ const PRIVILEGED: &str = "wgha-tests";
 pub struct Args {
     /// Run only tests whose name contains this
     filter: Option<String>,
+    /// How many schedules the simulator plays, if there is no filter
+    #[arg(long, default_value_t = 1_000_000)]
+    schedules: u64,
 }
 
 /// Builds and runs them.
@@ -37,6 +40,9 @@ pub fn run(args: Args) -> Result<()> {
                 .args(&args.filter);
             libtest::run(command.env("WGHA_EBPF_OBJECT", &object))
         });
+        if args.filter.is_none() {
+            stages.tests("simulator", || simulate::stage(args.schedules));
+        }
         stages.tests("tests with namespaces and BPF", || {
             let mut command = run::cargo();
             command.args(["test", "--package", PRIVILEGED, "--no-fail-fast"]).args(&args.filter);

@@ -1,11 +1,10 @@
-//! The peer channel between the daemons, and the gateway.
+//! The peer channel between the daemons.
 
 use wgha::proto::{Input, Introduced, PeerId};
 
-use crate::{
-    group::{MICRO, MILLI},
-    world::{Event, World},
-};
+use crate::{bounds::MILLI, queue::Event, world::World};
+
+const MICRO: u64 = 1_000;
 
 impl World {
     /// A daemon has begun: it connects to those that run, and those that begin later connect to it.
@@ -15,6 +14,7 @@ impl World {
         }
         for other in (0..self.nodes.len()).filter(|other| *other != me) {
             if self.nodes[other].daemon.is_some()
+                && self.nodes[other].settings.detect.is_some()
                 && ![me, other].contains(&self.stranger.unwrap_or(usize::MAX))
             {
                 let incarnations = [me, other].map(|n| self.nodes[n].incarnation);
@@ -83,17 +83,6 @@ impl World {
             let incarnation = self.nodes[other].incarnation;
             let at = self.now + self.random.between(100 * MICRO, 50 * MILLI);
             self.at(at, Event::Told { node: other, incarnation, input: Box::new(left) });
-        }
-    }
-
-    /// A gateway that hears us answers, mostly.
-    pub fn solicit_gateway(&mut self, me: usize) {
-        let node = &self.nodes[me];
-        if node.carrier && self.network.deaf[me] == 0 && !self.random.one_in(8) {
-            let (incarnation, at) =
-                (self.nodes[me].incarnation, self.now + self.random.between(50 * MICRO, MILLI));
-            let input = Box::new(Input::GatewayAnswered(self.nodes[me].clock(at)));
-            self.at(at, Event::Told { node: me, incarnation, input });
         }
     }
 }
