@@ -60,6 +60,8 @@ pub struct Record {
     pub adverts_lost: u64,
     /// Until when others may have been told to wait for it.
     pub waited_for: u64,
+    /// The epoch under which it has served last.
+    pub epoch: u64,
     /// Whom it has taken over from, whose lease must be over.
     pub found_dead: Option<Found>,
 }
@@ -190,7 +192,8 @@ fn check_lease(node: &Node, daemon: &Daemon, role: Role, epoch: u64, until: Time
     let last = &daemon.lease;
     let renewed = last.until != 0 && daemon.handled_at.as_nanos() < last.until && role as u32 >= last.role;
     let right = if epoch == last.epoch { renewed } else { epoch > last.epoch && epoch > node.kernel.revoked };
-    let said = 3 * node.kernel.stamp.1.duration().as_nanos(); // by its adverts
+    // By its adverts: those that are to leave, or the last that has left.
+    let said = 3 * node.kernel.stamp.1.max(node.kernel.said).duration().as_nanos();
     let longest = match node.settings.detect {
         Some(detect) if role == Role::Active => {
             daemon.told_lease.unwrap_or(detect.lease()).as_nanos().min(said)

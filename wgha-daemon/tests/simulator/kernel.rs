@@ -52,6 +52,8 @@ pub struct Kernel {
     pub lease: Lease,
     pub revoked: u64,
     pub stamp: (u8, Centiseconds),
+    /// The interval of the last advert that has left.
+    pub said: Centiseconds,
     pub routers: Vec<Option<Heard>>,
     /// What the reflector answers to; 0: to nobody.
     pub discriminator: u32,
@@ -71,6 +73,7 @@ impl Kernel {
             lease: Lease::default(),
             revoked: 0,
             stamp: (0, interval),
+            said: interval,
             routers: vec![None; nodes],
             discriminator: 0,
             probes: vec![VecDeque::new(); nodes],
@@ -98,7 +101,9 @@ impl Kernel {
     /// TC egress: whether an advert leaves, and what it says.
     pub fn egress(&mut self, from: usize, now: Timestamp) -> Option<Advert> {
         let (priority, interval) = self.stamp;
-        (priority == 0 || self.gives(Role::Claiming, now)).then_some(Advert { from, priority, interval })
+        let leaves = priority == 0 || self.gives(Role::Claiming, now);
+        self.said = if leaves { interval } else { self.said };
+        leaves.then_some(Advert { from, priority, interval })
     }
 
     /// XDP ingress. Whether it rang.

@@ -55,7 +55,10 @@ impl World {
         match trouble {
             Trouble::Crash => self.power_on(me),
             Trouble::Kill => self.start(me),
-            Trouble::Starve => self.nodes[me].starved -= 1,
+            Trouble::Starve => {
+                self.nodes[me].starved -= 1;
+                self.wake_soon(me);
+            }
             Trouble::PauseVm | Trouble::PauseVmAndClock => self.resume(me),
             Trouble::Carrier => self.set_carrier(me, true),
             Trouble::TunnelDown => self.change_link(me, |up| *up = true),

@@ -131,6 +131,11 @@ impl Node {
         self.stands_since.get_or_insert(now);
     }
 
+    /// Whether its clock stands still: then nobody can know what its lease is worth.
+    pub const fn clock_stands(&self) -> bool {
+        self.stands_since.is_some()
+    }
+
     /// Whether it had stood still.
     pub fn resume_clock(&mut self, now: u64) -> bool {
         let since = self.stands_since.take();

@@ -38,6 +38,7 @@ pub fn observe(world: &mut World, me: usize) -> bool {
     let now = world.now;
     let node = &world.nodes[me];
     let (serves, able, starved) = (node.serves(now), node.is_able(), node.starved > 0);
+    let epoch = node.kernel.lease.epoch;
     let state = node.daemon.as_ref().map(|d| d.machine.state());
     let record = &mut world.audit.records[me];
     record.state = state.map(|is| record.state.filter(|(was, _)| *was == is).unwrap_or((is, now)));
@@ -47,7 +48,9 @@ pub fn observe(world: &mut World, me: usize) -> bool {
     if starved {
         record.disturbed = now;
     }
-    if begins {
+    // A machine that goes on after a pause has not been elected anew.
+    if begins && record.epoch != epoch {
+        record.epoch = epoch;
         let found_dead = found_dead(world, me);
         world.audit.records[me].found_dead = found_dead;
         world.audit.seen.strict += u64::from(found_dead.is_some());
@@ -67,7 +70,8 @@ fn found_dead(world: &World, me: usize) -> Option<Found> {
     let other = (0..world.nodes.len()).find(|n| address(*n) == active)?;
     let since = world.audit.records[other].serving_since;
     let established = since.is_none_or(|since| world.now - since > ESTABLISHED);
-    (established && delivered(world, me, other)).then(|| Found::of(&world.nodes[other]))
+    let timely = established && !world.nodes[other].clock_stands();
+    (timely && delivered(world, me, other)).then(|| Found::of(&world.nodes[other]))
 }
 
 /// Whether probes and answers between the two arrive, and have done so for long enough.
@@ -121,7 +125,8 @@ pub fn check_begin(world: &World, me: usize) -> Result<(), String> {
     for other in (0..world.nodes.len()).filter(|o| *o != me && hear_each_other(world, me, *o)) {
         let record = &audit.records[other];
         let Some(since) = record.serving_since else { continue };
-        let still = now - record.disturbed < bounds.deadline();
+        let starved = world.nodes[me].starved > 0;
+        let still = starved || now - record.disturbed < bounds.deadline();
         let hearing = if still { bounds.deadline() } else { bounds.hearing() };
         let heard_enough = now.saturating_sub(audit.reach_since(me, other)) > hearing;
         // A machine that stood still for longer than any deadline has to listen anew (I3).

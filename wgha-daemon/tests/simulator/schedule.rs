@@ -19,6 +19,9 @@ const LONGEST_RELOAD: u64 = 17_000 * MILLI;
 /// Something has failed for the first time.
 const HOLD_OFF: u64 = 10_100 * MILLI;
 
+/// After more, nodes stay away for longer than a schedule may last.
+const MOST_FAILURES: u32 = 2;
+
 /// One run.
 #[derive(Debug, Clone)]
 pub struct Schedule {
@@ -73,7 +76,9 @@ fn nanos(duration: Duration) -> u64 {
 fn settled(incidents: &[Incident], unit: u64) -> u64 {
     let any = |of: &[Trouble]| incidents.iter().any(|i| of.contains(&i.trouble));
     let last = incidents.iter().map(|i| i.at + i.lasts).max().unwrap_or_default();
-    let hold_off = if any(&Trouble::SLOW) { HOLD_OFF } else { 0 };
+    // Each failure doubles it.
+    let failures = incidents.iter().filter(|i| Trouble::SLOW.contains(&i.trouble)).count();
+    let hold_off = ((1 << failures) - 1) * HOLD_OFF;
     let reloads = if any(&Trouble::RELOADS) { LONGEST_RELOAD } else { 0 };
     // At short intervals it would be too many adverts for nothing; the audit knows.
     let touched = any(&[Trouble::TunnelUp, Trouble::TunnelDown]);
@@ -141,7 +146,12 @@ fn incidents(random: &mut Random, nodes: usize, unit: u64) -> Vec<Incident> {
             random.pick(&Trouble::QUICK)
         }
     };
-    let troubles: Vec<_> = (0..count).map(|_| trouble(random)).collect();
+    let mut troubles: Vec<_> = (0..count).map(|_| trouble(random)).collect();
+    let mut failures = 0;
+    troubles.retain(|trouble| {
+        failures += u32::from(Trouble::SLOW.contains(trouble));
+        failures <= MOST_FAILURES || !Trouble::SLOW.contains(trouble)
+    });
     troubles.into_iter().map(|trouble| incident(random, trouble, nodes, unit)).collect()
 }
 
