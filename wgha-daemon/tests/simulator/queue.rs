@@ -1,9 +1,6 @@
 //! What will happen, in the order of time.
 
-use std::{
-    cmp::{Ordering, Reverse},
-    collections::BinaryHeap,
-};
+use std::{cmp::Reverse, collections::BinaryHeap};
 
 use wgha::proto::Input;
 
@@ -55,44 +52,34 @@ impl Event {
     }
 }
 
-/// Events, the next first.
+/// Events, the next first; of two at one time the one that was queued first.
 #[derive(Debug, Default)]
 pub struct Queue {
-    events: BinaryHeap<Reverse<Queued>>,
-    sequence: u64,
+    /// When, and its number and place: these are moved about, the events are not.
+    order: BinaryHeap<Reverse<(u64, u64)>>,
+    events: Vec<Option<Event>>,
+    vacant: Vec<usize>,
+    number: u64,
 }
 
 impl Queue {
+    /// No schedule has so many events waiting.
+    const PLACES: u32 = 16;
+
     pub fn push(&mut self, at: u64, event: Event) {
-        self.sequence += 1;
-        self.events.push(Reverse(Queued(at, self.sequence, event)));
+        let place = self.vacant.pop().unwrap_or(self.events.len());
+        if place == self.events.len() {
+            self.events.push(None);
+        }
+        self.events[place] = Some(event);
+        self.number += 1;
+        self.order.push(Reverse((at, self.number << Self::PLACES | place as u64)));
     }
 
     pub fn pop(&mut self) -> Option<(u64, Event)> {
-        self.events.pop().map(|Reverse(Queued(at, _, event))| (at, event))
+        let Reverse((at, number)) = self.order.pop()?;
+        let place = (number & ((1 << Self::PLACES) - 1)) as usize;
+        self.vacant.push(place);
+        Some((at, self.events[place].take()?))
     }
 }
-
-/// An event with its time; of two at one time the one that was queued first comes first.
-#[derive(Debug)]
-struct Queued(u64, u64, Event);
-
-impl Ord for Queued {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.0, self.1).cmp(&(other.0, other.1))
-    }
-}
-
-impl PartialOrd for Queued {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Queued {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Queued {}
