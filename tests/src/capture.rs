@@ -87,6 +87,12 @@ impl Capture {
         locked(&self.packets).clone()
     }
 
+    /// Everything so far, and forgets it.
+    #[must_use]
+    pub fn take(&self) -> Vec<Packet> {
+        std::mem::take(&mut locked(&self.packets))
+    }
+
     /// What came into the interface at or after `since_ns`: at a port of the switch, what its server has sent.
     #[must_use]
     pub fn received(&self, since_ns: u64) -> Vec<Packet> {

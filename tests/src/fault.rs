@@ -14,7 +14,7 @@ use crate::{
     Namespace, Plan, Server, Topology, Which,
     packets::{Advert, Ip, VRRP},
     sys,
-    topology::UPLINK,
+    topology::{BRIDGE, GATEWAY_PORT, UPLINK},
 };
 
 /// ff02::12, to which VRRP speaks (RFC 9568 §5.1.2.2).
@@ -122,6 +122,83 @@ impl Topology {
         self.switch.run_with_input("nft", &["-f", "-"], &rules).map(drop)
     }
 
+    /// Undoes [`Topology::lose`].
+    ///
+    /// # Errors
+    /// What `nft` complains of.
+    pub fn lose_no_more(&self, which: Which) -> Result<()> {
+        self.switch.run("nft", &["delete", "table", "netdev", &format!("lost_{which}")]).map(drop)
+    }
+
+    /// Sets a server's uplink up again, with its address and its way out, whatever of it is missing.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn restore_uplink(&self, which: Which) -> Result<()> {
+        let plan = &self.plan;
+        let no_dad = if plan.is_ipv6() { "nodad" } else { "" };
+        self.server(which).namespace.ip_batch(&format!(
+            "link set {UPLINK} up\naddress replace {} dev {UPLINK} {no_dad}\nroute replace default via {}",
+            plan.with_prefix(plan.server(which)),
+            plan.gateway
+        ))
+    }
+
+    /// Takes wgha's programs off a server's uplink, behind the daemon's back. Their pins stay.
+    ///
+    /// # Errors
+    /// That there are none, or the system's.
+    pub fn detach_programs(&self, which: Which) -> Result<()> {
+        let namespace = &self.server(which).namespace;
+        let pins: Vec<_> = fs::read_dir(namespace.path("/sys/fs/bpf/wgha"))?
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.is_file())
+            .collect();
+        pins.iter().try_for_each(|pin| sys::detach_link(pin))?;
+        let filters = namespace.run("tc", &["qdisc", "delete", "dev", UPLINK, "clsact"]);
+        ensure!(!pins.is_empty() || filters.is_ok(), "there is nothing to detach");
+        Ok(())
+    }
+
+    /// Removes every pin of a server.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn remove_pins(&self, which: Which) -> Result<()> {
+        self.server(which).namespace.run("find", &["/sys/fs/bpf/wgha", "-mindepth", "1", "-delete"]).map(drop)
+    }
+
+    /// Has the gateway vanish, with its carrier on, for all.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn cut_gateway(&self) -> Result<()> {
+        self.switch.ip(&format!("link set {GATEWAY_PORT} nomaster")).map(drop)
+    }
+
+    /// Undoes [`Topology::cut_gateway`].
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn mend_gateway(&self) -> Result<()> {
+        self.switch.ip(&format!("link set {GATEWAY_PORT} master {BRIDGE} up")).map(drop)
+    }
+
+    /// What the gateway sends to a server is lost, and nothing else.
+    ///
+    /// # Errors
+    /// What `nft` complains of.
+    pub fn silence_gateway(&self, which: Which) -> Result<()> {
+        let mac = self.gateway.mac("lan")?.map(|byte| format!("{byte:02x}")).join(":");
+        let port = Server::port(which);
+        let rules = format!(
+            "table netdev lost_{which} {{\n chain gateway {{\n  type filter hook egress device \"{port}\" priority -500\n  \
+             ether saddr {mac} drop\n }}\n}}\n"
+        );
+        self.switch.run_with_input("nft", &["-f", "-"], &rules).map(drop)
+    }
+
     /// Has the gateway hide the client behind its own address, as a NAT at the client's site does.
     ///
     /// # Errors
@@ -134,6 +211,15 @@ impl Topology {
         );
         self.gateway.run_with_input("nft", &["-f", "-"], &rules).map(drop)
     }
+}
+
+/// A socket that sends whole frames to a server alone, from the switch's end of its cable.
+///
+/// # Errors
+/// The system's.
+pub fn at_port_of(topology: &Topology, which: Which) -> Result<File> {
+    let socket: OwnedFd = topology.switch.inside(|| sys::sending_socket(Server::port(which)))?;
+    Ok(File::from(socket))
 }
 
 /// An advert in the name of a server that says that it resigns, ready to be sent to the other one.
@@ -150,13 +236,12 @@ impl Resignation {
     /// That the server's addresses cannot be read.
     pub fn forged(topology: &Topology, which: Which) -> Result<Self> {
         let server = &topology.server(which).namespace;
-        let (port, plan) = (Server::port(which.other()), &topology.plan);
-        let socket: OwnedFd = topology.switch.inside(|| sys::sending_socket(port))?;
+        let plan = &topology.plan;
         let ip = Ip::new(link_local(server)?, VRRP_GROUP.into(), VRRP);
         let mut frame = Advert::new(Plan::VRID, 0, 10, plan.vip).frame(&ip);
         frame[..6].copy_from_slice(&[0x33, 0x33, 0, 0, 0, 0x12]);
-        frame[6..12].copy_from_slice(&mac(server)?);
-        Ok(Self { port: File::from(socket), frame })
+        frame[6..12].copy_from_slice(&topology.server(which).mac()?);
+        Ok(Self { port: at_port_of(topology, which.other())?, frame })
     }
 
     /// Sends it.
@@ -172,13 +257,6 @@ fn link_local(server: &Namespace) -> Result<IpAddr> {
     let shown = server.ip(&format!("-6 -brief address show dev {UPLINK} scope link"))?;
     let address = shown.split_whitespace().find_map(|word| word.strip_suffix("/64"));
     Ok(address.context("no link-local address on the uplink")?.parse()?)
-}
-
-fn mac(server: &Namespace) -> Result<[u8; 6]> {
-    let text = fs::read_to_string(server.path(&format!("/sys/class/net/{UPLINK}/address")))?;
-    let bytes: Vec<u8> =
-        text.trim().split(':').map(|b| u8::from_str_radix(b, 16)).collect::<Result<_, _>>()?;
-    bytes.try_into().map_err(|_| anyhow!("not a MAC address: {text}"))
 }
 
 #[cfg(test)]

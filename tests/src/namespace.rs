@@ -97,6 +97,17 @@ impl Namespace {
         PathBuf::from(format!("/proc/{}/root{path}", self.id()))
     }
 
+    /// The MAC address of one of its interfaces.
+    ///
+    /// # Errors
+    /// There is no such interface, or it has none.
+    pub fn mac(&self, interface: &str) -> Result<[u8; 6]> {
+        let text = fs::read_to_string(self.path(&format!("/sys/class/net/{interface}/address")))?;
+        let bytes =
+            text.trim().split(':').map(|b| u8::from_str_radix(b, 16)).collect::<Result<Vec<_>, _>>()?;
+        bytes.try_into().map_err(|_| anyhow!("not a MAC address: {text}"))
+    }
+
     /// Writes a file of this machine; meant for what is below its private /run.
     ///
     /// # Errors

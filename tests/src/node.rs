@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    env, io,
+    env,
+    io::{self, BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Output},
     sync::{LazyLock, OnceLock},
@@ -25,6 +27,9 @@ pub const ATTACH: &str = "WGHA_ATTACH";
 /// Where a node's configuration is, inside its namespace.
 pub const CONFIG: &str = "/run/wgha/wgha.toml";
 
+/// Where its control socket is.
+const SOCKET: &str = "/run/wgha/wgha.sock";
+
 /// Where the binary is copied to for other users, inside the namespace.
 pub const BINARY_OF_OTHERS: &str = "/run/wgha-copy";
 
@@ -33,12 +38,16 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How long a daemon may take to load its programs and answer on its socket.
 const STARTING: Duration = Duration::from_secs(20);
+/// How long a daemon may take to answer [`Node::ask`].
+const ANSWERING: Duration = Duration::from_secs(2);
 /// How long a daemon may take to undo everything.
 const STOPPING: Duration = Duration::from_secs(10);
 
 /// What a configuration file says.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// `[wireguard] listen_port`
+    pub listen_port: Option<u16>,
     /// `[vrrp] priority`
     pub priority: u8,
     /// `[vrrp] advert_interval`
@@ -55,6 +64,8 @@ pub struct Settings {
     pub peer: Option<String>,
     /// `[detect] interval` and `multiplier`, unless the defaults are meant.
     pub detect: Option<(&'static str, u8)>,
+    /// `[detect] witness`, unless the default is meant.
+    pub witness: Option<&'static str>,
 }
 
 impl Settings {
@@ -62,6 +73,7 @@ impl Settings {
     #[must_use]
     pub fn seed(plan: &Plan, which: Which) -> Self {
         Self {
+            listen_port: None,
             priority: which.priority(),
             advert_interval: format!("{}ms", advert_interval().as_millis()),
             preempt: true,
@@ -70,6 +82,7 @@ impl Settings {
             more_vrrp: String::new(),
             peer: Some(plan.server(which.other()).to_string()),
             detect: usual_detect(),
+            witness: None,
         }
     }
 
@@ -79,13 +92,16 @@ impl Settings {
         let Self { priority, advert_interval, preempt, attach, more_vrrp, .. } = self;
         let vrid = Plan::VRID;
         let peer = self.peer.as_ref().map(|a| format!("[[peer]]\naddress = \"{a}\"\n")).unwrap_or_default();
-        let detect = self.detect.map(|(interval, multiplier)| {
-            format!("[detect]\ninterval = \"{interval}\"\nmultiplier = {multiplier}\n")
-        });
-        let detect = detect.unwrap_or_default();
+        let detect = self
+            .detect
+            .map(|(interval, multiplier)| format!("interval = \"{interval}\"\nmultiplier = {multiplier}\n"));
+        let witness = self.witness.map(|witness| format!("witness = \"{witness}\"\n"));
+        let detect =
+            ["[detect]\n".to_owned(), detect.unwrap_or_default(), witness.unwrap_or_default()].concat();
+        let port = self.listen_port.map(|port| format!("listen_port = {port}\n")).unwrap_or_default();
         format!(
             "[uplink]\ninterface = \"{UPLINK}\"\nattach = \"{attach}\"\n\n\
-             [wireguard]\ninterface = \"{TUNNEL}\"\n\n\
+             [wireguard]\ninterface = \"{TUNNEL}\"\n{port}\n\
              [vrrp]\nid = {vrid}\npriority = {priority}\nadvert_interval = \"{advert_interval}\"\n\
              preempt = {preempt}\npreempt_delay = \"0s\"\nvirtual_addresses = {:?}\n{more_vrrp}\n{peer}{detect}",
             self.virtual_addresses
@@ -151,7 +167,26 @@ impl Node {
         through: &[&str],
     ) -> Result<Self> {
         let namespace = topology.server(which).namespace.clone();
-        let mut daemon = spawn_daemon(&namespace, settings, through)?;
+        let daemon = spawn_daemon(&namespace, settings, through)?;
+        Self::started(which, namespace, daemon)
+    }
+
+    /// Starts both at once, and waits until both answer.
+    ///
+    /// # Errors
+    /// What a daemon says when it does not start.
+    pub fn start_both(topology: &Topology, settings: impl Fn(Which) -> Settings) -> Result<[Self; 2]> {
+        let spawn = |which| {
+            let namespace = topology.server(which).namespace.clone();
+            spawn_daemon(&namespace, &settings(which), &[]).map(|daemon| (which, namespace, daemon))
+        };
+        let [a, b] = Which::BOTH.map(spawn);
+        let (a, b) = (a?, b?);
+        Ok([Self::started(a.0, a.1, a.2)?, Self::started(b.0, b.1, b.2)?])
+    }
+
+    /// Waits until it answers.
+    fn started(which: Which, namespace: Namespace, mut daemon: Process) -> Result<Self> {
         clock::wait_until("an answer from wgha", STARTING, || {
             if let Some(status) = daemon.ended()? {
                 bail!("wgha on {which} ended: {status}\n{}", daemon.log().join("\n"));
@@ -172,6 +207,17 @@ impl Node {
     /// That it does not answer.
     pub fn status(&self) -> Result<Value> {
         status_of(&self.namespace)?.ok_or_else(|| anyhow!("wgha on {} does not answer", self.which))
+    }
+
+    /// The same, from the control socket itself: no program is started for it. None when it does not answer.
+    #[must_use]
+    pub fn ask(&self) -> Option<Value> {
+        let stream = UnixStream::connect(self.namespace.path(SOCKET)).ok()?;
+        stream.set_read_timeout(Some(ANSWERING)).ok()?;
+        (&stream).write_all(b"status\n").ok()?;
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).ok()?;
+        serde_json::from_str(&line).ok()
     }
 
     /// Its role; none when it does not answer.
@@ -352,7 +398,9 @@ fn spawn_daemon(namespace: &Namespace, settings: &Settings, through: &[&str]) ->
     if through.is_empty() {
         words.push(binary()?);
     } else {
-        std::fs::copy(binary()?, namespace.path(BINARY_OF_OTHERS)).context("copying wgha")?;
+        // Not by ourselves: a program that another thread starts meanwhile would have it open for writing (ETXTBSY).
+        let copy = "cat \"$1\" >\"$2\" && chmod 755 \"$2\"";
+        namespace.run("sh", &["-c", copy, "sh", &binary()?.to_string_lossy(), BINARY_OF_OTHERS])?;
         words.push(BINARY_OF_OTHERS.into());
     }
     words.extend(["run", "--config", CONFIG].map(PathBuf::from));

@@ -81,6 +81,14 @@ impl Pair {
         }
     }
 
+    /// A daemon, to be replaced or sent signals.
+    pub const fn node_mut(&mut self, which: Which) -> &mut Node {
+        match which {
+            A => &mut self.a,
+            B => &mut self.b,
+        }
+    }
+
     /// Waits until `which` serves and the other one is its Backup: roles, VIP and tunnel.
     ///
     /// # Errors

@@ -450,6 +450,36 @@ pub fn link_program(program: RawFd, interface: u32, attach_type: u32, flags: u32
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// `union bpf_attr` of BPF_OBJ_GET and of BPF_LINK_DETACH, likewise.
+#[repr(C)]
+#[derive(Default)]
+struct Pinned {
+    path: u64,
+    rest: [u64; 2],
+}
+
+/// As above.
+#[repr(C)]
+struct Detached {
+    link: u32,
+    rest: u32,
+}
+
+/// Takes the program of a pinned link off its interface; link and pin stay.
+pub fn detach_link(pin: &std::path::Path) -> Result<()> {
+    const BPF_OBJ_GET: libc::c_int = 7;
+    const BPF_LINK_DETACH: libc::c_int = 34;
+    let path = std::ffi::CString::new(pin.as_os_str().as_encoded_bytes())?;
+    let mut pinned = Pinned { path: path.as_ptr() as u64, ..Pinned::default() };
+    let link = bpf(BPF_OBJ_GET, &mut pinned).with_context(|| pin.display().to_string())?;
+    #[expect(unsafe_code, reason = "std does not know of BPF")]
+    // SAFETY: the descriptor is new and ours.
+    let link = unsafe { OwnedFd::from_raw_fd(link) };
+    let mut detached = Detached { link: u32::try_from(link.as_raw_fd())?, rest: 0 };
+    bpf(BPF_LINK_DETACH, &mut detached).context("BPF_LINK_DETACH")?;
+    Ok(())
+}
+
 fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<RawFd> {
     #[expect(unsafe_code, reason = "std does not know of BPF")]
     // SAFETY: the kernel reads and writes no more of the attributes than their size says, and what they point to

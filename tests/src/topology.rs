@@ -19,7 +19,9 @@ pub const TUNNEL: &str = "wg1";
 /// WireGuard on the client.
 pub const CLIENT_TUNNEL: &str = "wg0";
 /// The bridge of the switch.
-const BRIDGE: &str = "br0";
+pub(crate) const BRIDGE: &str = "br0";
+/// Its port that the gateway is plugged into.
+pub(crate) const GATEWAY_PORT: &str = "port-gw";
 
 /// The whole network. Dropping it removes all of it.
 #[derive(Debug)]
@@ -55,6 +57,14 @@ pub struct Server {
 }
 
 impl Server {
+    /// The Ethernet address of its uplink.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn mac(&self) -> Result<[u8; 6]> {
+        self.namespace.mac(UPLINK)
+    }
+
     /// The port of the switch that it is plugged into.
     #[must_use]
     pub const fn port(which: Which) -> &'static str {
@@ -158,6 +168,35 @@ impl Topology {
         })
     }
 
+    /// One more machine at the switch, without an address of its own: it can say what it likes, and hears what is said to
+    /// it. Its interface is called as the servers'.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn observer(&self) -> Result<Namespace> {
+        let observer = machine("the observer")?;
+        observer.set_net("ipv6/conf/default/disable_ipv6", "1")?;
+        plug(&self.switch, "port-o", &observer, UPLINK)?;
+        Ok(observer)
+    }
+
+    /// Deletes a server's uplink, as a driver does that fails.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn delete_uplink(&self, which: Which) -> Result<()> {
+        self.server(which).namespace.ip(&format!("link delete {UPLINK}")).map(drop)
+    }
+
+    /// Makes it anew: another interface of the same name, with the same addresses.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn make_uplink(&self, which: Which) -> Result<()> {
+        plug(&self.switch, Server::port(which), &self.server(which).namespace, UPLINK)?;
+        self.restore_uplink(which)
+    }
+
     /// Pulls a server's cable: it loses its carrier.
     ///
     /// # Errors
@@ -201,7 +240,7 @@ fn make_gateway(plan: &Plan, switch: &Namespace) -> Result<Namespace> {
     let gateway = machine("the gateway")?;
     gateway.set_net("ipv6/conf/all/forwarding", "1")?;
     gateway.set_net("ipv4/ip_forward", "1")?;
-    plug(switch, "port-gw", &gateway, "lan")?;
+    plug(switch, GATEWAY_PORT, &gateway, "lan")?;
     gateway.ip(&format!("address add {} dev lan", plan.with_prefix(plan.gateway)))?;
     Ok(gateway)
 }

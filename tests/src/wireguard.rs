@@ -1,6 +1,6 @@
 //! A WireGuard interface, by the kernel where it has it, else by wireguard-go.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, os::unix::net::UnixStream, time::Duration};
 
 use anyhow::{Context, Result};
 
@@ -90,6 +90,19 @@ impl Tunnel {
         Ok(())
     }
 
+    /// Kills the program behind it, and the interface goes with that. The kernel's WireGuard cannot be killed: it is
+    /// deleted.
+    ///
+    /// # Errors
+    /// As [`Tunnel::delete`].
+    pub fn crash(&mut self) -> Result<()> {
+        let Some(mut process) = self.userspace.take() else { return self.delete() };
+        process.kill();
+        // Two clean up after it: the next one, and `wg`; one of them would find nothing, and give up.
+        let socket = socket_of(self.settings.interface);
+        std::fs::remove_file(self.namespace.path(&socket)).with_context(|| socket)
+    }
+
     /// Sets the link up or down by hand.
     ///
     /// # Errors
@@ -140,6 +153,12 @@ pub fn has_address(namespace: &Namespace, interface: &str, address: IpAddr) -> b
     shown.is_ok_and(|line| line.split_whitespace().any(|word| word.starts_with(&prefix)))
 }
 
+/// Of a userspace implementation. It says /var/run, which may be a link that leads out of the namespace when it is seen from
+/// outside.
+fn socket_of(interface: &str) -> String {
+    format!("/run/wireguard/{interface}.sock")
+}
+
 fn create_interface(namespace: &Namespace, through: &[String], interface: &str) -> Result<Option<Process>> {
     if namespace.ip(&format!("link add {interface} type wireguard")).is_ok() {
         return Ok(None);
@@ -158,8 +177,11 @@ fn start_userspace(namespace: &Namespace, through: &[String], interface: &str) -
     command.args(&words[1..]).env("WG_PROCESS_FOREGROUND", "1").env("LOG_LEVEL", "error");
     let process = Process::start(&format!("wireguard-go on {}", namespace.name()), &mut command)
         .context("this kernel has no WireGuard, and wireguard-go is needed in its place")?;
+    // `wg` must not look before: it removes a socket that was bound and is not listened to yet, as one that was left behind.
+    let socket = namespace.path(&socket_of(interface));
     let there = clock::wait_until("wireguard-go's interface", STARTING, || {
-        Ok(namespace.run("wg", &["show", interface, "listen-port"]).is_ok())
+        Ok(UnixStream::connect(&socket).is_ok()
+            && namespace.run("wg", &["show", interface, "listen-port"]).is_ok())
     });
     there.with_context(|| format!("it said: {}", process.log().join("; ")))?;
     Ok(Some(process))

@@ -53,7 +53,7 @@ fn keepalived_backs_up_wgha(t: &Topology) {
     keepalived.wait_active(true, SOON).unwrap();
     t.mend(A).unwrap();
     keepalived.wait_active(false, SOON).unwrap();
-    assert_eq!(a.role().unwrap().as_deref(), Some("active"));
+    a.wait_role("active", SOON).unwrap();
 }
 
 /// keepalived 2.2 covers IPv4's pseudo-header in its checksum, and accepts nothing else. wgha serves already

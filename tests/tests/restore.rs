@@ -1,13 +1,13 @@
 //! wgha gives back what it takes: the tunnel's addresses and routes, and after a stop the machine as it was.
 #![expect(clippy::unwrap_used, reason = "tests panic")]
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
-use aya::programs::{SchedClassifier, tc::TcAttachType};
 use wgha_tests::{
     AFTER_WIREGUARD, Capture, Namespace, Node, Pair, Plan, SOON, Server, Settings,
     Which::{self, A, B},
     clock::observe_for,
+    leftovers::{has_programs, pins},
     may_run, monotonic_ns,
     node::{CONFIG, run_wgha},
     wait_until,
@@ -69,7 +69,7 @@ fn nothing_is_left_after_sigterm() {
     }
     // B knows no endpoint: nothing has to be kept silent.
     let mut pair = Pair::ipv6().unwrap();
-    assert!(has_programs(&pair.topology.b.namespace), "nothing to be left");
+    assert!(has_programs(&pair.topology.b.namespace).unwrap(), "nothing to be left");
     assert!(pair.b.term().unwrap().success());
     assert_undone(&pair, B);
     assert_no_programs(&pair.topology.b.namespace);
@@ -107,7 +107,7 @@ fn detach_refuses_while_a_daemon_runs() {
     let refused = run_wgha(&pair.topology.a.namespace, &["detach", "--config", CONFIG]).unwrap();
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("another daemon answers"), "{refused:?}");
-    assert!(has_programs(&pair.topology.a.namespace));
+    assert!(has_programs(&pair.topology.a.namespace).unwrap());
     assert!(pair.topology.a.has_address(pair.topology.plan.vip));
 }
 
@@ -119,7 +119,7 @@ fn assert_undone(pair: &Pair, which: Which) {
 }
 
 fn assert_no_programs(namespace: &Namespace) {
-    assert!(!has_programs(namespace), "programs");
+    assert!(!has_programs(namespace).unwrap(), "programs");
     assert_eq!(pins(namespace), [""; 0]);
 }
 
@@ -137,35 +137,4 @@ fn a_stopped_node_starts_again_with_its_tunnel_as_it_was() {
         let address = pair.topology.plan.tunnel_server;
         wait_until("the tunnel's address", SOON, || Ok(pair.topology.a.tunnel.has_address(address))).unwrap();
     }
-}
-
-/// Whether anything is attached to the uplink: XDP, TCX or a classic filter.
-fn has_programs(namespace: &Namespace) -> bool {
-    let xdp = namespace.ip("-details link show dev eno1").unwrap().contains("xdp");
-    let clsact = namespace.run("tc", &["qdisc", "show", "dev", "eno1"]).unwrap().contains("clsact");
-    let filters =
-        ["ingress", "egress"].map(|way| namespace.run("tc", &["filter", "show", "dev", "eno1", way]));
-    let filters = filters.into_iter().any(|shown| !shown.unwrap_or_default().is_empty());
-    let tcx = [TcAttachType::Ingress, TcAttachType::Egress].map(|way| {
-        let attached = namespace.inside(move || Ok(SchedClassifier::query_tcx("eno1", way)?));
-        // Before Linux 6.6 there is no TCX to ask for.
-        attached.is_ok_and(|(_, programs)| !programs.is_empty())
-    });
-    xdp || (clsact && filters) || tcx.contains(&true)
-}
-
-/// Everything below the bpffs of a server that is not a folder.
-fn pins(namespace: &Namespace) -> Vec<String> {
-    let mut folders = vec![namespace.path("/sys/fs/bpf")];
-    let mut found = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap().flatten() {
-            if entry.file_type().unwrap().is_dir() {
-                folders.push(entry.path());
-            } else if !entry.file_name().to_string_lossy().ends_with(".debug") {
-                found.push(entry.path().display().to_string());
-            }
-        }
-    }
-    found
 }

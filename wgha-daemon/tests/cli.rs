@@ -17,7 +17,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 use wgha::status::{
     DetectionStatus, Kind, LeaseStatus, PeerStatus, Recorder, RouterStatus, Snapshot, TrafficStatus,
-    UplinkStatus, VrrpStatus, Wakeups, WireguardStatus,
+    UplinkStatus, VrrpStatus, Wakeups, WireguardStatus, WitnessStatus,
     control::{ReloadReply, Request, Server},
 };
 use wgha_common::Timestamp;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use wgha::config::{Attach, Config, ConfigError, Detect, Paths, Uplink, VirtualAddress, Vrrp};
+use wgha::config::{Attach, Config, ConfigError, Detect, Paths, Uplink, VirtualAddress, Vrrp, Witness};
 use wgha_common::{Centiseconds, Family, Priority, Vrid, abi::ChecksumStyle};
 
 const BASE: &str = include_str!("config/base.toml");
@@ -72,6 +72,7 @@ fn seed() -> Config {
         file: "wgha.toml".into(),
         uplink: Uplink { interface: "eno1".into(), attach: Attach::Auto },
         wireguard: "wg1".into(),
+        listen_port: None,
         vrrp: Vrrp {
             id: Vrid::new(52).unwrap(),
             priority: Priority::new(100).unwrap(),
@@ -84,6 +85,7 @@ fn seed() -> Config {
         },
         peers: vec![address("2001:db8:1::4")],
         detect: Some(Detect { interval: Duration::from_millis(10), multiplier: 5 }),
+        witness: Witness::Gateway,
         paths: Paths { bpffs: "/sys/fs/bpf/wgha".into(), socket: "/run/wgha/wgha.sock".into() },
     }
 }
@@ -121,6 +123,7 @@ fn what_is_not_written_has_its_default() {
 fn every_value_arrives() {
     let text = BASE
         .replace("\"auto\"", "\"tc\"")
+        .replace("\"wg1\"", "\"wg1\"\nlisten_port = 65535")
         .replace("id = 52", "id = 0xff\nchecksum = \"pseudo-header\"")
         .replace("priority = 100", "priority = 2_5_4")
         .replace("100ms", "40s 950ms")
@@ -128,19 +131,21 @@ fn every_value_arrives() {
         .replace("0s\"\nvirtual", "1m 30s\"\nvirtual")
         .replace("[\"2001:db8:1::2/64\"]", "[\"192.0.2.2/31\", \"192.0.2.3/32\"]")
         .replace("2001:db8:1::4", "192.0.2.4")
-        .replace("\"10ms\"\nmultiplier = 5", "\"1ms\"\nmultiplier = 2")
+        .replace("\"10ms\"\nmultiplier = 5", "\"1ms\"\nmultiplier = 2\nwitness = \"none\"")
         .replace("/sys/fs/bpf/wgha", "/run/wgha/bpf")
         .replace("/run/wgha/wgha.sock", "/run/w.sock");
     let config = parse(&text).unwrap();
     let vips: Vec<_> = config.vrrp.virtual_addresses.iter().map(ToString::to_string).collect();
     assert_eq!(vips, ["192.0.2.2/31", "192.0.2.3/32"]);
     assert_eq!(config.uplink.attach, Attach::Tc);
+    assert_eq!(config.listen_port, Some(65535));
     assert_eq!((config.vrrp.id.number(), config.vrrp.priority.number()), (255, 254));
     assert_eq!(config.vrrp.advert_interval, Centiseconds::MAX);
     assert_eq!((config.vrrp.preempt, config.vrrp.preempt_delay), (false, Duration::from_secs(90)));
     assert_eq!((config.vrrp.checksum, config.vrrp.family), (Some(ChecksumStyle::PseudoHeader), Family::V4));
     assert_eq!(config.peers, ["192.0.2.4".parse::<IpAddr>().unwrap()]);
     assert_eq!(config.detect, Some(Detect { interval: Duration::from_millis(1), multiplier: 2 }));
+    assert_eq!(config.witness, Witness::None);
     assert_eq!(config.paths, Paths { bpffs: "/run/wgha/bpf".into(), socket: "/run/w.sock".into() });
 }
 

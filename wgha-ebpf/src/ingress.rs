@@ -8,6 +8,7 @@ use wgha_common::{
 use crate::{
     advert,
     chain::{self, Carried, Content, Part},
+    clock::Clock,
     fence, maps, neighbour,
     packet::Packet,
     reflect, report, transport,
@@ -30,11 +31,18 @@ pub fn action<P: Packet>(packet: &P) -> u32 {
 /// A function of its own: the packets that matter for speed do without its stack.
 #[inline(never)]
 fn long_way<P: Packet>(packet: &P, uplink: &UplinkConfig) -> u32 {
+    note_arrival();
     report::settle::<P>(match chain::content(packet) {
         Content::Ip(carried) => of_carried(packet, uplink, &carried),
         Content::Arp(at) => Verdict::drops(arp(packet, at)),
         Content::Settled(verdict) => verdict,
     })
+}
+
+/// Whatever it is, this node hears. Not asked of WireGuard's data, which is counted anyway.
+#[inline(never)]
+fn note_arrival() {
+    maps::arrived(Clock::Coarse.now());
 }
 
 #[inline(always)]
@@ -97,7 +105,9 @@ fn icmpv6<P: Packet>(packet: &P, carried: &Carried) -> Option<Counter> {
     if ndisc::target(&message).is_some_and(|target| maps::is_vip(&target)) {
         return fenced();
     }
-    neighbour::answered(&ndisc::answered(&message)?, &carried.destination(packet)?);
+    let (neighbour, to) = (ndisc::answered(&message)?, carried.destination(packet)?);
+    neighbour::answered(&neighbour, &to);
+    neighbour::witnessed(&neighbour, &to);
     None
 }
 
@@ -107,6 +117,7 @@ fn arp<P: Packet>(packet: &P, at: usize) -> Option<Counter> {
     let (arp, is_reply) = neighbour::arp(packet, at)?;
     if is_reply {
         neighbour::answered(&arp.sender, &arp.target);
+        neighbour::witnessed(&arp.sender, &arp.target);
     }
     if maps::is_vip(&arp.target) || maps::is_vip(&arp.sender) { fenced() } else { None }
 }

@@ -9,9 +9,9 @@ use aya_ebpf::{
 use wgha_common::{
     Address,
     abi::{
-        AdvertSeen, AdvertStamp, Answer, ClockRead, Counter, EVENTS_BYTES, Event, EventKind, Lease, MAPPED,
-        MAX_PEERS, MAX_ROUTERS, MAX_VIPS, Outstanding, Revoked, Rung, SOURCE_SETS, SOURCE_WAYS, Sbfd,
-        TRAFFIC_ENTRIES, Traffic, UplinkConfig,
+        AdvertSeen, AdvertStamp, Answer, Arrivals, ClockRead, Counter, EVENTS_BYTES, Event, EventKind, Lease,
+        MAPPED, MAX_GATEWAYS, MAX_PEERS, MAX_ROUTERS, MAX_VIPS, Outstanding, Revoked, Rung, SOURCE_SETS,
+        SOURCE_WAYS, Sbfd, TRAFFIC_ENTRIES, Traffic, UplinkConfig,
     },
 };
 
@@ -54,6 +54,14 @@ static PROBES: Array<Outstanding> = Array::with_max_entries(MAX_PEERS, MAPPED);
 /// Writer: here. Reader: daemon.
 #[map]
 static ANSWERS: Array<Answer> = Array::with_max_entries(MAX_PEERS, MAPPED);
+
+/// Writer: daemon. Reader: here.
+#[map]
+static GATEWAYS: HashMap<Address, u8> = HashMap::with_max_entries(MAX_GATEWAYS, 0);
+
+/// Writer: here. Reader: daemon.
+#[map]
+static ARRIVALS: Array<Arrivals> = Array::with_max_entries(1, MAPPED);
 
 /// Writer: here. Reader: here.
 #[map]
@@ -180,6 +188,36 @@ pub fn record_answer(peer: u32, answer: &Answer) -> Option<Answer> {
         (&raw mut (*slot).answers).write_volatile(before.answers + answer.answers);
         key.write_volatile(answer.key());
         Some(before)
+    }
+}
+
+/// Whether `address` is the next hop of a default route of ours.
+#[inline(always)]
+pub fn is_gateway(address: &Address) -> bool {
+    GATEWAYS.get_ptr(address).is_some()
+}
+
+/// Something came in at `at`.
+#[inline(always)]
+pub fn arrived(at: u64) {
+    if let Some(slot) = ARRIVALS.get_ptr_mut(0) {
+        // SAFETY: the kernel keeps the element where it is, and this is a word of it. Of two CPUs that write it at once,
+        // either is right.
+        unsafe {
+            let any = &raw mut (*slot).any;
+            if at > any.read_volatile().saturating_add(Arrivals::GRAIN) {
+                any.write_volatile(at);
+            }
+        }
+    }
+}
+
+/// A gateway answered at `at`.
+#[inline(always)]
+pub fn gateway_answered(at: u64) {
+    if let Some(slot) = ARRIVALS.get_ptr_mut(0) {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*slot).gateway).write_volatile(at) }
     }
 }
 

@@ -44,6 +44,14 @@ pub fn answered(neighbour: &Address, vip: &Address) {
     }
 }
 
+/// Notes that a gateway has answered us, who have asked from `to`.
+#[inline(never)]
+pub fn witnessed(neighbour: &Address, to: &Address) {
+    if maps::uplink().is_some_and(|uplink| uplink.source == *to) && maps::is_gateway(neighbour) {
+        maps::gateway_answered(Clock::Exact.now());
+    }
+}
+
 /// An ARP packet at `at`, and whether it is a reply.
 #[inline(always)]
 pub fn arp<P: Packet>(packet: &P, at: usize) -> Option<(arp::Packet, bool)> {

@@ -35,6 +35,8 @@ pub enum Tool {
     Scapy,
     /// Runs a program with fewer capabilities.
     Setpriv,
+    /// Runs the shipped units.
+    Systemd,
     /// clippy for the compiler that builds the kernel half.
     BpfClippy,
     /// Machines to try other kernels in.
@@ -64,6 +66,7 @@ impl Tool {
         Self::Tcpdump,
         Self::Scapy,
         Self::Setpriv,
+        Self::Systemd,
     ];
 
     /// What a virtual machine needs beside what its tests need.
@@ -81,6 +84,7 @@ impl Tool {
             Self::Tcpdump => "tcpdump",
             Self::Scapy => "scapy",
             Self::Setpriv => "setpriv",
+            Self::Systemd => "/usr/lib/systemd/systemd",
             Self::BpfClippy => "/usr/bin/clippy-driver",
             Self::Qemu => "qemu-system-x86_64",
             Self::Depmod => "depmod",
@@ -103,6 +107,7 @@ impl Tool {
             Self::Tcpdump => "tcpdump",
             Self::Scapy => "python3-scapy",
             Self::Setpriv => "util-linux",
+            Self::Systemd => "systemd",
             Self::BpfClippy => "rust-web-clippy",
             Self::Qemu => "qemu-system-x86",
             Self::Depmod => "kmod",

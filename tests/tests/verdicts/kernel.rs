@@ -10,8 +10,8 @@ use aya::{
 use wgha_common::{
     Address,
     abi::{
-        AdvertSeen, AdvertStamp, Answer, Counter, Direction, Event, EventKind, Lease, MAX_PEERS, Outstanding,
-        Revoked, Rung, SOURCE_SETS, SOURCE_WAYS, Sbfd, Traffic, UplinkConfig, traffic_index,
+        AdvertSeen, AdvertStamp, Answer, Arrivals, Counter, Direction, Event, EventKind, Lease, MAX_PEERS,
+        Outstanding, Revoked, Rung, SOURCE_SETS, SOURCE_WAYS, Sbfd, Traffic, UplinkConfig, traffic_index,
     },
     wire::wireguard::MessageType,
 };
@@ -64,6 +64,8 @@ pub struct Kernel {
     peers: HashMap<MapData, Address, u32>,
     probes: Array<MapData, Outstanding>,
     answers: Array<MapData, Answer>,
+    gateways: HashMap<MapData, Address, u8>,
+    arrivals: Array<MapData, Arrivals>,
     sources: Array<MapData, [u64; SOURCE_WAYS]>,
     events: RingBuf<MapData>,
     rung: Array<MapData, Rung>,
@@ -106,6 +108,8 @@ impl Kernel {
             peers: take!(ebpf, "PEERS"),
             probes: take!(ebpf, "PROBES"),
             answers: take!(ebpf, "ANSWERS"),
+            gateways: take!(ebpf, "GATEWAYS"),
+            arrivals: take!(ebpf, "ARRIVALS"),
             sources: take!(ebpf, "SOURCES"),
             events: take!(ebpf, "EVENTS"),
             rung: take!(ebpf, "RUNG"),
@@ -184,6 +188,28 @@ impl Kernel {
             self.peers.insert(address, peer, 0).unwrap();
             self.probes.set(*peer, outstanding, 0).unwrap();
         }
+    }
+
+    /// The next hops of our default routes.
+    pub fn set_gateways(&mut self, gateways: &[Address]) {
+        for gateway in self.gateways.keys().collect::<Result<Vec<_>, _>>().unwrap() {
+            self.gateways.remove(&gateway).unwrap();
+        }
+        for gateway in gateways {
+            self.gateways.insert(gateway, 0, 0).unwrap();
+        }
+    }
+
+    /// What has come in.
+    pub fn peek_arrivals(&self) -> Arrivals {
+        self.arrivals.get(&0, 0).unwrap()
+    }
+
+    /// What has come in since it was last asked.
+    pub fn arrivals(&mut self) -> Arrivals {
+        let arrivals = self.arrivals.get(&0, 0).unwrap();
+        self.arrivals.set(0, Arrivals::default(), 0).unwrap();
+        arrivals
     }
 
     /// The answers of every peer.

@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use wgha_common::abi::{
-    self, AdvertSeen, AdvertStamp, Answer, ClockRead, Counter, Event, EventKind, Lease, Outstanding, Revoked,
-    Rung, Sbfd, Traffic, UplinkConfig,
+    self, AdvertSeen, AdvertStamp, Answer, Arrivals, ClockRead, Counter, Event, EventKind, Lease,
+    Outstanding, Revoked, Rung, Sbfd, Traffic, UplinkConfig,
 };
 use wgha_tests::may_run;
 
@@ -28,6 +28,8 @@ fn every_map_is_as_the_contract_says() {
         ("PEERS", address, 4, abi::MAX_PEERS),
         ("PROBES", 4, size_of::<Outstanding>(), abi::MAX_PEERS),
         ("ANSWERS", 4, size_of::<Answer>(), abi::MAX_PEERS),
+        ("GATEWAYS", address, 1, abi::MAX_GATEWAYS),
+        ("ARRIVALS", 4, size_of::<Arrivals>(), 1),
         ("SOURCES", 4, 8 * abi::SOURCE_WAYS, abi::SOURCE_SETS),
         ("CLOCK", 4, size_of::<ClockRead>(), 1),
         ("EVENTS", 0, 0, abi::EVENTS_BYTES),

@@ -8,6 +8,7 @@
 
 mod adverts;
 mod agree;
+mod arrivals;
 mod costs;
 mod cut;
 mod evidence;

@@ -12,6 +12,8 @@
 //! | `PEERS`    | hash                     | daemon | kernel           | [`crate::Address`] → number of a configured peer |
 //! | `PROBES`   | array\[`MAX_PEERS`\]     | daemon | kernel           | [`Outstanding`]: the probes to each peer that are under way |
 //! | `ANSWERS`  | array\[`MAX_PEERS`\]     | kernel | daemon           | [`Answer`]: the last answer of each peer |
+//! | `GATEWAYS` | hash                     | daemon | kernel           | [`crate::Address`] → 0: the next hops of our default routes |
+//! | `ARRIVALS` | array\[1\]               | kernel | daemon           | [`Arrivals`]: when anything came in last, and when a gateway answered |
 //! | `SOURCES`  | array\[`SOURCE_SETS`\]   | kernel | kernel           | tags, each a WireGuard session and where its last packet came from; the daemon is told when that changes |
 //! | `CLOCK`    | per-CPU array\[1\]       | kernel | kernel           | [`ClockRead`]: when this CPU last read the clock for WireGuard's packets |
 //! | `EVENTS`   | ring buffer              | kernel | daemon           | [`Event`]: only what matters |
@@ -19,12 +21,13 @@
 //! | `COUNTERS` | per-CPU array            | kernel | daemon           | one `u64` per [`Counter`] |
 //! | `TRAFFIC`  | per-CPU array            | kernel | daemon           | one [`Traffic`] per direction and message type |
 //!
-//! `EVENTS` and `RUNG` begin anew with each daemon; the others are pinned ([`PINNED`]) and outlive it.
+//! `EVENTS`, `RUNG`, `GATEWAYS` and `ARRIVALS` begin anew with each daemon; the others are pinned ([`PINNED`]) and outlive it.
 //!
 //! One map has one writer (invariant I9). A lease that the kernel must end is therefore not changed
 //! in `LEASE`: the kernel notes its epoch in `REVOKED`, and [`Lease::serves`] needs both.
 
 mod advert;
+mod arrivals;
 mod clock;
 mod counter;
 mod event;
@@ -34,6 +37,7 @@ mod traffic;
 mod uplink;
 
 pub use advert::{AdvertSeen, AdvertStamp, ChecksumStyle, outranks};
+pub use arrivals::Arrivals;
 pub use clock::ClockRead;
 pub use counter::Counter;
 pub use event::{Event, EventKind, Rung};
@@ -52,7 +56,7 @@ pub const PINNED: [&str; 14] = [
     "SOURCES", "CLOCK", "COUNTERS", "TRAFFIC",
 ];
 
-/// Of `LEASE`, `REVOKED`, `PROBES` and `ANSWERS`, which are used at every tick: the daemon has them in its own memory
+/// Of `LEASE`, `REVOKED`, `PROBES`, `ANSWERS` and `ARRIVALS`, which are used at every tick: the daemon has them in its own memory
 /// (linux/bpf.h, `BPF_F_MMAPABLE`).
 pub const MAPPED: u32 = 1 << 10;
 /// Entries of `VIPS`.
@@ -61,6 +65,8 @@ pub const MAX_VIPS: u32 = 64;
 pub const MAX_ROUTERS: u32 = 64;
 /// Entries of `PEERS`, `PROBES` and `ANSWERS`: how many other servers a node can have.
 pub const MAX_PEERS: u32 = 8;
+/// Entries of `GATEWAYS`.
+pub const MAX_GATEWAYS: u32 = 8;
 /// Sets of `SOURCES`, a power of two.
 pub const SOURCE_SETS: u32 = 16 * 1024;
 /// Bytes of `EVENTS`.
@@ -99,4 +105,5 @@ plain_old_data! {
     Outstanding = 32,
     Answer = 24,
     ClockRead = 16,
+    Arrivals = 16,
 }

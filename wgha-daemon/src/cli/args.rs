@@ -42,10 +42,25 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE)]
         config: PathBuf,
     },
+    /// Put the closed fence on the uplink, before a daemon and before the tunnel.
+    ///
+    /// Loads and attaches the programs, pinned, and ends: whatever brings WireGuard up afterwards is silent until a
+    /// daemon has been elected, which takes the programs over without a gap. From then on the fence stays when a
+    /// daemon is stopped, too; `wgha detach` takes it off. Where the WireGuard interface does not exist yet, its port
+    /// is taken from `[wireguard] listen_port`.
+    ///
+    /// Exit status: 0 the fence is there, 1 it cannot be, 2 the configuration is wrong, 3 a daemon guards the uplink
+    /// already.
+    Fence {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE)]
+        config: PathBuf,
+    },
     /// Take everything off that a daemon has left, after a crash or a stop.
     ///
     /// Removes the virtual address, sets the tunnel down and takes the programs off the uplink. A stop does all
-    /// that itself, but leaves the programs where a userspace WireGuard would go on talking without them.
+    /// that itself, but leaves the programs where `wgha fence` has put them, and where a userspace WireGuard would go on
+    /// talking without them.
     ///
     /// Exit status: 0 nothing is left, 1 something could not be removed or a daemon is running, 2 the
     /// configuration is wrong.

@@ -15,7 +15,7 @@ use clap::Parser;
 
 use crate::{
     config::Config,
-    driver::Ended,
+    driver::{Ended, Fence},
     sys::{program::Program, report::Report},
 };
 use args::{Args, Command};
@@ -24,19 +24,23 @@ use args::{Args, Command};
 const HEALTHY: u8 = 0;
 /// The daemon answers, and says that something is wrong; or it ended with an error.
 const DEGRADED: u8 = 1;
+/// A daemon does already what was asked for.
+const GUARDED: u8 = 3;
 /// The configuration or the system is wrong, or no daemon answers. clap's own, too, for a wrong command line.
 const NO_ANSWER: u8 = 2;
 
-/// Does what the command line says. `run` is the daemon, `detach` clears away what it has left, `check` looks at
-/// the system.
+/// Does what the command line says. `run` is the daemon, `fence` closes the fence before there is one, `detach` clears away
+/// what it has left, `check` looks at the system.
 pub fn main(
     run: impl FnOnce(Config, Program) -> anyhow::Result<Ended>,
+    fence: impl FnOnce(Config) -> anyhow::Result<Fence>,
     detach: impl FnOnce(Config) -> anyhow::Result<()>,
     check: impl FnOnce(&Config) -> Report,
 ) -> ExitCode {
     let args = Args::parse();
     let done = match args.command {
         Command::Run { config } => load(&config).map(|config| daemon(|| run_or_make_way(config, run))),
+        Command::Fence { config } => load(&config).map(|config| fenced(config, fence)),
         Command::Detach { config } => load(&config).map(|config| daemon(|| detach(config).map(|()| None))),
         Command::Check { config } => load(&config).and_then(|config| checked(&config, check)),
         Command::Status { json, socket } => status::status(&socket, json),
@@ -77,6 +81,21 @@ fn run_or_make_way(
     let program = Program::this()?;
     let ended = run(config, program.clone())?;
     Ok((ended == Ended::MadeWay).then_some(program))
+}
+
+fn fenced(config: Config, fence: impl FnOnce(Config) -> anyhow::Result<Fence>) -> u8 {
+    let uplink = config.uplink.interface.clone();
+    let mut result = HEALTHY;
+    let failed = daemon(|| {
+        if fence(config)? == Fence::Guarded {
+            output::complain(&anyhow::anyhow!(
+                "a daemon guards {uplink} already, or did a moment ago; nothing was touched, and its fence stays"
+            ));
+            result = GUARDED;
+        }
+        Ok(None)
+    });
+    result.max(failed)
 }
 
 fn checked(config: &Config, check: impl FnOnce(&Config) -> Report) -> anyhow::Result<u8> {

@@ -286,10 +286,11 @@ impl<'d> Value<'d> {
         self.value.as_bool().ok_or_else(|| self.not("true or false, without quotes"))
     }
 
-    /// A whole number of 8 bits. `right` says which ones are right.
-    pub fn integer(&self, right: &str) -> Result<u8, String> {
+    /// A whole number that there is room for. `right` says which ones are right.
+    pub fn integer<T: TryFrom<u64>>(&self, right: &str) -> Result<T, String> {
         let integer = self.value.as_integer().ok_or_else(|| self.not("a whole number, without quotes"))?;
-        u8::from_str_radix(integer.as_str(), integer.radix()).map_err(|_| format!("out of range; {right}"))
+        let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok();
+        number.and_then(|n| T::try_from(n).ok()).ok_or_else(|| format!("out of range; {right}"))
     }
 
     /// The elements of a list.

@@ -44,12 +44,16 @@ pub struct Config {
     pub uplink: Uplink,
     /// `[wireguard] interface`
     pub wireguard: String,
+    /// `[wireguard] listen_port`: what it is going to listen on; only the fence must know before there is an interface.
+    pub listen_port: Option<u16>,
     /// `[vrrp]`
     pub vrrp: Vrrp,
     /// `[[peer]] address`: the other servers.
     pub peers: Vec<IpAddr>,
     /// `[detect]`, unless it is left to [`Config::detect_or_default`].
     pub detect: Option<Detect>,
+    /// `[detect] witness`
+    pub witness: Witness,
     /// `[paths]`
     pub paths: Paths,
 }
@@ -178,6 +182,16 @@ pub struct Detect {
     pub interval: Duration,
     /// How many in a row must go unanswered.
     pub multiplier: u8,
+}
+
+/// `[detect] witness`: who is asked whether this node hears anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Witness {
+    /// The next hops of the default routes over the uplink.
+    #[default]
+    Gateway,
+    /// Nobody.
+    None,
 }
 
 impl Detect {

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use wgha_common::{Centiseconds, Priority, Vrid, abi::ChecksumStyle};
 
-use super::{Attach, document::Value};
+use super::{Attach, Witness, document::Value};
 
 /// Bytes of a name that the kernel has room for (IFNAMSIZ - 1).
 const INTERFACE_NAME_MAX: usize = 15;
@@ -52,6 +52,21 @@ pub(super) fn detect_multiplier(value: &Value<'_>) -> Read<u8> {
         0 => Err("0 probes prove nothing; use 2 to 255".to_owned()),
         1 => Err("one lost packet would be a failover; use 2 to 255".to_owned()),
         multiplier => Ok(multiplier),
+    }
+}
+
+pub(super) fn listen_port(value: &Value<'_>) -> Read<u16> {
+    match value.integer("use 1 to 65535, as in wg1's ListenPort")? {
+        0 => Err("0 is a port that WireGuard chooses itself; give it one, 1 to 65535".to_owned()),
+        port => Ok(port),
+    }
+}
+
+pub(super) fn witness(value: &Value<'_>) -> Read<Witness> {
+    match value.string("gateway")? {
+        "gateway" => Ok(Witness::Gateway),
+        "none" => Ok(Witness::None),
+        _ => Err(r#"no such witness; use "gateway", or "none" to ask nobody"#.to_owned()),
     }
 }
 

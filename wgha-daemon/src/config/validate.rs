@@ -5,8 +5,8 @@ use std::{net::IpAddr, path::Path, time::Duration};
 use wgha_common::abi::MAX_PEERS;
 
 use super::{
-    Attach, Config, DEFAULT_ADVERT_INTERVAL, Detect, Paths, Uplink, Vrrp,
-    document::{Document, Located, Names},
+    Attach, Config, DEFAULT_ADVERT_INTERVAL, Detect, Paths, Uplink, Vrrp, Witness,
+    document::{Document, Located, Names, Section},
     problem::Problem,
     read,
     virtual_addresses::{family_of, virtual_addresses},
@@ -14,11 +14,11 @@ use super::{
 
 const SECTIONS: Names = &["uplink", "wireguard", "vrrp", "peer", "detect", "paths"];
 const UPLINK_KEYS: Names = &["interface", "attach"];
-const WIREGUARD_KEYS: Names = &["interface"];
+const WIREGUARD_KEYS: Names = &["interface", "listen_port"];
 const VRRP_KEYS: Names =
     &["id", "priority", "advert_interval", "preempt", "preempt_delay", "checksum", "virtual_addresses"];
 const PEER_KEYS: Names = &["address"];
-const DETECT_KEYS: Names = &["interval", "multiplier"];
+const DETECT_KEYS: Names = &["interval", "multiplier", "witness"];
 const PATHS_KEYS: Names = &["bpffs", "socket"];
 
 /// Turns the text of `file` into a configuration.
@@ -31,9 +31,9 @@ pub(super) fn validate(file: &Path, text: &str) -> Result<Config, Vec<Problem>> 
     let wireguard = wireguard(&document, uplink.as_ref());
     let vrrp = vrrp(&document);
     let peers = peers(&document, vrrp.as_ref());
-    let detect = detect(&document);
+    let (detect, witness) = detect(&document);
     let paths = paths(&document);
-    let config = assemble(file, uplink, wireguard, vrrp, peers, detect, paths);
+    let config = assemble(file, uplink, wireguard, vrrp, peers, (detect, witness), paths);
     match (document.into_problems(), config) {
         (problems, Some(config)) if problems.is_empty() => Ok(config),
         (problems, _) => Err(problems),
@@ -43,19 +43,22 @@ pub(super) fn validate(file: &Path, text: &str) -> Result<Config, Vec<Problem>> 
 fn assemble(
     file: &Path,
     uplink: Option<Uplink>,
-    wireguard: Option<String>,
+    wireguard: Option<(String, Option<u16>)>,
     vrrp: Option<Vrrp>,
     peers: Option<Vec<IpAddr>>,
-    detect: Option<Option<Detect>>,
+    (detect, witness): (Option<Option<Detect>>, Option<Witness>),
     paths: Option<Paths>,
 ) -> Option<Config> {
+    let (wireguard, listen_port) = wireguard?;
     Some(Config {
         file: file.to_owned(),
         uplink: uplink?,
-        wireguard: wireguard?,
+        wireguard,
+        listen_port,
         vrrp: vrrp?,
         peers: peers?,
         detect: detect?,
+        witness: witness?,
         paths: paths?,
     })
 }
@@ -69,16 +72,17 @@ fn uplink(document: &Document<'_>) -> Option<Uplink> {
     Some(Uplink { interface: interface?.value, attach: attach? })
 }
 
-fn wireguard(document: &Document<'_>, uplink: Option<&Uplink>) -> Option<String> {
+fn wireguard(document: &Document<'_>, uplink: Option<&Uplink>) -> Option<(String, Option<u16>)> {
     let wanted = "it must name the WireGuard interface, as in interface = \"wg1\"";
     let section = document.section("wireguard", WIREGUARD_KEYS, Some(wanted));
-    let interface =
-        section.required("interface", "the WireGuard interface, as in \"wg1\"", read::interface)?;
+    let interface = section.required("interface", "the WireGuard interface, as in \"wg1\"", read::interface);
+    let listen_port = section.optional("listen_port", None, |value| read::listen_port(value).map(Some));
+    let interface = interface?;
     if uplink.is_some_and(|uplink| uplink.interface == interface.value) {
         section.tell(interface.problem("the uplink itself; use the WireGuard interface, as in \"wg1\""));
         return None;
     }
-    Some(interface.value)
+    Some((interface.value, listen_port?))
 }
 
 fn vrrp(document: &Document<'_>) -> Option<Vrrp> {
@@ -144,9 +148,13 @@ fn conflict(this: &Located<IpAddr>, before: &[Located<IpAddr>], vrrp: Option<&Vr
     })
 }
 
-/// The inner `None`: nothing is said, and the default depends on what the daemon is allowed.
-fn detect(document: &Document<'_>) -> Option<Option<Detect>> {
+fn detect(document: &Document<'_>) -> (Option<Option<Detect>>, Option<Witness>) {
     let section = document.section("detect", DETECT_KEYS, None);
+    (probes(&section), section.optional("witness", Witness::Gateway, read::witness))
+}
+
+/// The inner `None`: nothing is said, and the default depends on what the daemon is allowed.
+fn probes(section: &Section<'_>) -> Option<Option<Detect>> {
     let interval = section.optional("interval", None, |value| read::detect_interval(value).map(Some));
     let multiplier = section.optional("multiplier", None, |value| read::detect_multiplier(value).map(Some));
     let (interval, multiplier) = (interval?, multiplier?);

@@ -13,7 +13,7 @@ use super::{
     told::Told,
     worker::{Done, Effect},
 };
-use crate::proto::{Action, Answered, Heard, Input, Machine, PeerId, State};
+use crate::proto::{Action, Answered, Heard, Input, Listened, Machine, PeerId, State};
 
 /// What is done at once: maps, and frames on the wire. Behind a trait, so that the loop is tested without a kernel.
 pub trait Datapath {
@@ -52,6 +52,15 @@ pub trait Datapath {
 
     /// Whether somebody was asked with the announcement, and is to answer.
     fn has_gateway(&self) -> bool;
+
+    /// Asks the gateways whether we hear them. A question that cannot be sent is as good as lost.
+    fn ask_gateways(&mut self);
+
+    /// Reads `ARRIVALS`, and with `closely` also how much of WireGuard's data has come in.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn listen(&mut self, closely: bool) -> Result<Listened, String>;
 
     /// Sends a probe. One that cannot be sent is as good as lost.
     fn send_probe(&mut self, peer: PeerId, number: u64);
@@ -223,6 +232,18 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
                 self.datapath.send_probe(peer, number);
                 None
             }
+            Action::AskGateway => {
+                self.datapath.ask_gateways();
+                None
+            }
+            Action::Listen { closely } => {
+                Some(self.datapath.listen(closely).map_or_else(Input::MapFailed, Input::Listened))
+            }
+            Action::TellWhetherReached { reaches } => {
+                self.tell(|told, _| told.reaches = reaches);
+                None
+            }
+            Action::ReportFinding { .. } | Action::HoldBack { .. } => None,
             Action::StartHandshakes => {
                 let now = self.datapath.now();
                 self.command(Command::Go(now));

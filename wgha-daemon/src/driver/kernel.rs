@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::Vrrp,
-    proto::{Answered, PeerId},
+    proto::{Answered, Listened, PeerId},
     sys::{announce, bpf::Maps, clock, packet_socket::PacketSocket, probe_socket::ProbeSocket},
 };
 
@@ -41,6 +41,10 @@ pub struct Kernel {
     addresses: Vec<Address>,
     origin: Option<Origin>,
     gateways: Vec<IpAddr>,
+    /// Who is asked whether we hear them.
+    witnesses: Vec<IpAddr>,
+    /// How much of WireGuard's data had come in when that was last looked at closely.
+    data_in: Option<u64>,
     wireguard_port: u16,
     probes: Option<Probes>,
     stamped: (u8, Centiseconds),
@@ -61,6 +65,8 @@ impl Kernel {
             addresses,
             origin: None,
             gateways: Vec::new(),
+            witnesses: Vec::new(),
+            data_in: None,
             wireguard_port: 0,
             probes: None,
             stamped,
@@ -69,10 +75,12 @@ impl Kernel {
     }
 
     /// Closes the fence and tells the kernel half what to guard. The lease of the daemon before it, of `epoch`, is over.
+    /// What that has left attached goes by these maps too: it must not take WireGuard for something else in between.
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn guard(&mut self, epoch: u64) -> Result<(), String> {
+    pub fn guard(&mut self, epoch: u64, wireguard_port: u16) -> Result<(), String> {
+        self.wireguard_port = wireguard_port;
         self.set_lease(Lease::new(Role::Backup, epoch, Timestamp::ZERO))?;
         self.maps.set_vips(&self.vrrp.virtual_addresses).map_err(chain)?;
         self.stamp_adverts(Priority::RESIGNED, self.vrrp.advert_interval)?;
@@ -140,6 +148,15 @@ impl Kernel {
     /// Who is asked, from the VIP, whenever that is announced.
     pub fn set_gateways(&mut self, gateways: &[IpAddr]) {
         gateways.clone_into(&mut self.gateways);
+    }
+
+    /// Who is asked, from our own address, whether we hear them.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn set_witnesses(&mut self, witnesses: &[IpAddr]) -> Result<(), String> {
+        witnesses.clone_into(&mut self.witnesses);
+        self.maps.set_gateways(witnesses).map_err(chain)
     }
 
     /// Whether this is one of them.
@@ -266,6 +283,28 @@ impl Datapath for Kernel {
 
     fn has_gateway(&self) -> bool {
         !self.gateways.is_empty()
+    }
+
+    fn ask_gateways(&mut self) {
+        let Some(Origin { link, mac, source: Some(source) }) = self.origin else { return };
+        for gateway in &self.witnesses {
+            let Ok(frame) = announce::solicitation(source, mac, *gateway) else { continue };
+            if let Err(e) = self.socket.send(link, &frame) {
+                tracing::debug!(%gateway, "question: {e}"); // as good as lost
+            }
+        }
+    }
+
+    fn listen(&mut self, closely: bool) -> Result<Listened, String> {
+        let arrivals = self.maps.arrivals().map_err(chain)?;
+        let answered = Timestamp::from_nanos(arrivals.gateway);
+        let before = self.data_in.take();
+        if closely {
+            self.data_in = Some(self.maps.data_in().map_err(chain)?);
+        }
+        let more = closely && before.is_some() && before != self.data_in;
+        let heard = if more { clock::now() } else { Timestamp::from_nanos(arrivals.any) };
+        Ok(Listened { heard, answered })
     }
 
     fn send_probe(&mut self, peer: PeerId, number: u64) {

@@ -2,6 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | [`fence`](mod@fence) | the closed fence before there is a daemon |
 //! | [`start`] | from a configuration to a node that is ready |
 //! | [`predecessor`] | what the daemon before this one has left, and whether this one goes on with it |
 //! | [`reload`] | another program in this one's place |
@@ -19,6 +20,8 @@
 //! | [`snapshot`] | the node, told |
 
 pub mod carrier;
+pub mod fence;
+pub mod guard;
 pub mod handshakes;
 pub mod kernel;
 pub mod node;
@@ -35,6 +38,7 @@ pub mod wakers;
 pub mod witness;
 pub mod worker;
 
+pub use fence::Fence;
 pub use node::Ended;
 
 use crate::{config::Config, sys::program::Program};
@@ -54,6 +58,14 @@ pub fn run(config: Config, program: Program) -> anyhow::Result<Ended> {
         let _ = started.serving.await;
         result.and(ended)
     })
+}
+
+/// Puts the closed fence there, before anything else.
+///
+/// # Errors
+/// What is missing, or whatever is in the way, in a sentence.
+pub fn fence(config: Config) -> anyhow::Result<Fence> {
+    block_on(fence::fence(&config))
 }
 
 /// Clears away what a daemon has left that was killed, or that had to leave the fence.

@@ -1,13 +1,14 @@
 //! The loop.
 
 use std::{
+    net::IpAddr,
     task::{Context, Poll},
     time::Duration,
 };
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use wgha_common::{
     Timestamp,
     abi::{EVENTS_BYTES, Event, EventKind},
@@ -15,6 +16,7 @@ use wgha_common::{
 
 use super::{
     carrier::{Carrier, End, input_of},
+    guard::Pins,
     kernel::{Kernel, Origin},
     observe::{Look, Seen, TunnelSeen, UplinkSeen},
     peers::{Heard, Report},
@@ -25,13 +27,14 @@ use super::{
     worker::{Done, Effect},
 };
 use crate::{
-    config::Config,
+    config::{self, Config},
     proto::{Inherited, Input, TunnelState, UplinkState},
     status::{Wakeups, control::Request},
     sys::{
         address,
-        bpf::{Attachment, Programs, attach, events::Events},
+        bpf::{Attachment, Programs, attach, events::Events, mark},
         clock,
+        link::Link,
         lock::UplinkLock,
         membership::Membership,
         realtime::Conduct,
@@ -56,6 +59,8 @@ pub struct Node {
     pub programs: Programs,
     /// What is attached.
     pub attachment: Option<Attachment>,
+    /// Where the attached links are pinned, and to which interface they belong: for whoever looks whether they still do.
+    pub pins: watch::Sender<Option<Pins>>,
     /// No other daemon has this uplink.
     pub lock: Option<UplinkLock>,
     /// Held for the group's multicast.
@@ -152,8 +157,9 @@ impl Node {
         Ok(()) // what is undone is told in the end
     }
 
-    /// Takes the programs off, unless they are left to another one, or are all that keeps this node silent: something could
-    /// not be undone, or a userspace WireGuard goes on talking, to every endpoint it knows, while its link is down.
+    /// Takes the programs off, unless they are left to another one, or `wgha fence` wants the fence to stay, or they are all
+    /// that keeps this node silent: something could not be undone, or a userspace WireGuard goes on talking, to every endpoint
+    /// it knows, while its link is down.
     ///
     /// # Errors
     /// What could not be undone.
@@ -163,12 +169,17 @@ impl Node {
             return Ok(Ended::MadeWay);
         }
         let undone = self.carrier.pending.undone();
-        let needed = !undone.is_empty() || talks_when_down(&self.config.wireguard).await;
-        if needed && self.attachment.as_ref().is_some_and(Attachment::is_pinned) {
-            tracing::warn!(
-                "the programs stay on {}: without them this node might speak; `wgha detach` takes them off",
-                self.config.uplink.interface
-            );
+        let uplink = self.config.uplink.interface.clone();
+        let wanted = mark::is_there(&self.config.paths.bpffs, &uplink);
+        let needed = !undone.is_empty() || (!wanted && talks_when_down(&self.config.wireguard).await);
+        if (wanted || needed) && self.attachment.as_ref().is_some_and(Attachment::is_pinned) {
+            if needed {
+                tracing::warn!(
+                    "the programs stay on {uplink}: without them this node might speak; `wgha detach` takes them off"
+                );
+            } else {
+                tracing::info!("the closed fence stays on {uplink}, as `wgha fence` wants it");
+            }
             self.leave();
         }
         anyhow::ensure!(undone.is_empty(), "not everything could be undone: {}", undone.join("; "));
@@ -296,7 +307,7 @@ impl Node {
     pub fn uplink_found(&mut self, seen: UplinkSeen) {
         let before = self.uplink_state();
         self.uplink = seen;
-        self.carrier.datapath.set_gateways(&self.uplink.gateways);
+        self.carrier.datapath.set_gateways(&self.uplink.gateways.all);
         if let Some(probes) = self.carrier.datapath.probes() {
             probes.lose_way();
         }
@@ -309,6 +320,7 @@ impl Node {
         if state != before {
             self.carrier.take(Input::UplinkChanged(state));
         }
+        self.take_witnesses();
         if self.carrier.pending.vips_expected(self.uplink.at)
             && let Some(lost) = self.missing_vip()
         {
@@ -316,7 +328,23 @@ impl Node {
         }
     }
 
-    fn missing_vip(&self) -> Option<std::net::IpAddr> {
+    /// The next hops of the default routes, unless they are not to be asked, or are VIPs.
+    fn take_witnesses(&mut self) {
+        let asked = self.config.witness == config::Witness::Gateway && !self.config.peers.is_empty();
+        let is_vip = |a: &IpAddr| self.config.vrrp.virtual_addresses.iter().any(|vip| vip.address == *a);
+        let gateways = self.uplink.gateways.default.iter().filter(|a| asked && !is_vip(a));
+        let gateways: Vec<_> = gateways.copied().collect();
+        if gateways == self.carrier.machine.gateways() {
+            return;
+        }
+        let taken = match self.carrier.datapath.set_witnesses(&gateways) {
+            Ok(()) => Input::GatewaysChanged(gateways),
+            Err(e) => Input::MapFailed(e),
+        };
+        self.carrier.take(taken);
+    }
+
+    fn missing_vip(&self) -> Option<IpAddr> {
         let there = |a| self.uplink.addresses.iter().any(|i| i.address == a);
         self.config.vrrp.virtual_addresses.iter().map(|v| v.address).find(|a| !there(*a))
     }
@@ -324,8 +352,9 @@ impl Node {
     /// Programs, membership and the origin of frames follow the interface, which may have come back as another one.
     fn settle_on_uplink(&mut self) -> anyhow::Result<()> {
         let Some(link) = self.uplink.link else {
-            self.attachment = None;
+            // It may only have another name, and still hold the VIP: the fence stays. With the interface it would go by itself.
             self.membership = None;
+            self.pins.send_replace(None);
             return self.carrier.datapath.set_origin(None).map_err(anyhow::Error::msg);
         };
         let vrrp = &self.config.vrrp;
@@ -340,9 +369,7 @@ impl Node {
                 let in_use = || format!("another daemon guards {}; stop it first", uplink.interface);
                 self.lock = Some(UplinkLock::take(link.index).with_context(in_use)?);
             }
-            let (interface, bpffs) = (uplink.interface.as_str(), self.config.paths.bpffs.as_path());
-            let place = attach::Place { interface, link: link.index, veth: link.veth, bpffs };
-            let attached = attach::attach(&mut self.programs, place, uplink.attach)?;
+            let attached = attach::attach(&mut self.programs, place(&self.config, &link), uplink.attach)?;
             tracing::info!(
                 uplink = uplink.interface,
                 ingress = attached.ingress.name(),
@@ -353,7 +380,15 @@ impl Node {
             self.carrier.datapath.probe_through(&self.config.uplink.interface)?;
             self.attachment = Some(attached);
             self.membership = None;
+        } else if let Some(attached) = self.attachment.take_if(|a| !a.is_in_place()) {
+            tracing::warn!(
+                uplink = self.config.uplink.interface,
+                "somebody has taken off programs or pins: they are put back"
+            );
+            let place = place(&self.config, &link);
+            self.attachment = Some(attached.mend(&mut self.programs, place, self.config.uplink.attach)?);
         }
+        self.pins.send_replace(self.attachment.as_ref().map(|a| (a.link, a.pins())));
         if self.membership.is_none() {
             self.membership = Some(Membership::join(vrrp.family, link.index)?);
         }
@@ -405,6 +440,7 @@ impl Node {
                 let _ = taken.send(()); // nobody is told then
             }
             Heard::Waits { peer, lease } => self.carrier.take(Input::PeerWaits { peer, lease }),
+            Heard::Reaches { peer, reaches } => self.carrier.take(Input::PeerReaches { peer, reaches }),
             Heard::Left(peer) => self.carrier.take(Input::PeerLeft(peer)),
             Heard::Step { what, detail, at } => self.carrier.witness.step(what, detail, at),
             Heard::Report(report) => self.report = *report,
@@ -421,6 +457,11 @@ impl Node {
     }
 }
 
+fn place<'a>(config: &'a Config, link: &Link) -> attach::Place<'a> {
+    let (interface, bpffs) = (config.uplink.interface.as_str(), config.paths.bpffs.as_path());
+    attach::Place { interface, link: link.index, veth: link.veth, bpffs }
+}
+
 async fn talks_when_down(wireguard: &str) -> bool {
     match wireguard::facts(wireguard).await {
         Ok(facts) => facts.implementation == Implementation::Userspace && facts.endpoints > 0,
@@ -429,7 +470,8 @@ async fn talks_when_down(wireguard: &str) -> bool {
     }
 }
 
-fn tunnel_state(seen: &TunnelSeen) -> TunnelState {
+/// What the machine is told of it.
+pub(super) fn tunnel_state(seen: &TunnelSeen) -> TunnelState {
     let facts = seen.facts.as_ref().and_then(|f| f.as_ref().ok());
     TunnelState {
         present: facts.is_some(),

@@ -3,7 +3,7 @@
 //! Notifications only say *that*; the state is read anew each time. So a lost or late one cannot
 //! leave a wrong picture behind.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use rtnetlink::Handle;
 use tokio::sync::{broadcast, mpsc};
@@ -14,7 +14,7 @@ use crate::sys::{
     clock,
     link::{self, Link},
     netlink::{Changed, NetlinkError},
-    route,
+    route::{self, Gateways},
     wireguard::{self, Facts, WireguardError},
 };
 
@@ -45,7 +45,7 @@ pub struct UplinkSeen {
     /// Its addresses.
     pub addresses: Vec<InterfaceAddress>,
     /// The routers that lead out of the segment.
-    pub gateways: Vec<IpAddr>,
+    pub gateways: Gateways,
 }
 
 /// The WireGuard interface, as it was found.
@@ -86,7 +86,7 @@ pub async fn uplink(handle: &Handle, name: &str, family: Family) -> Result<Uplin
             let addresses = address::list(handle, link.index).await?;
             (addresses, route::gateways(handle, link.index, family).await?)
         }
-        None => (Vec::new(), Vec::new()),
+        None => (Vec::new(), Gateways::default()),
     };
     Ok(UplinkSeen { at, link, addresses, gateways })
 }

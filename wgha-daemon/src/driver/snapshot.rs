@@ -7,14 +7,18 @@ use wgha_common::{
     wire::wireguard::MessageType,
 };
 
-use super::{node::Node, peers::PeerReport};
+use super::{
+    node::{Node, tunnel_state},
+    peers::PeerReport,
+};
 use crate::{
-    proto::{Detection, Machine, PeerId, State, WhyAdverts},
+    config,
+    proto::{Detection, Finding, Machine, PeerId, State, WhyAdverts},
     status::{
         DetectionStatus, LeaseStatus, PeerStatus, RouterStatus, Snapshot, TrafficStatus, UplinkStatus,
-        VrrpStatus, WireguardStatus,
+        VrrpStatus, WireguardStatus, WitnessStatus,
     },
-    sys::clock,
+    sys::{check, clock},
 };
 
 /// Everything that `wgha status` shows, as it is now.
@@ -32,6 +36,7 @@ pub fn of(node: &Node) -> Snapshot {
         problems: problems(node),
         vrrp: vrrp(node, machine),
         detection: detection(node),
+        witness: witness(node),
         peers: peers(node),
         uplink: uplink(node),
         wireguard: wireguard(node),
@@ -53,8 +58,15 @@ fn problems(node: &Node) -> Vec<String> {
     } else if let Some(Err(e)) = &node.tunnel.facts {
         problems.push(e.clone());
     }
+    problems.extend(other_port(node));
     problems.extend(node.report.problems());
     problems
+}
+
+fn other_port(node: &Node) -> Option<String> {
+    let port = tunnel_state(&node.tunnel).listen_port?;
+    let written = node.config.listen_port.filter(|written| *written != port)?;
+    Some(check::other_port(&node.config.wireguard, port, written))
 }
 
 fn vrrp(node: &Node, machine: &Machine) -> VrrpStatus {
@@ -111,6 +123,35 @@ fn detection(node: &Node) -> DetectionStatus {
     status
 }
 
+fn witness(node: &Node) -> WitnessStatus {
+    let machine = &node.carrier.machine;
+    let answered = machine.gateway_answered_at();
+    let finding = machine.finding();
+    WitnessStatus {
+        finding: match finding {
+            Finding::NoWitness => "none",
+            Finding::NeverAnswered => "never_answered",
+            Finding::Reached => "reached",
+            Finding::GatewaySilent => "gateway_silent",
+            Finding::Deaf => "deaf",
+        }
+        .to_owned(),
+        why_none: (finding == Finding::NoWitness).then(|| why_no_witness(node).to_owned()),
+        gateways: machine.gateways().to_vec(),
+        answered_ms_ago: answered.map(|at| milliseconds(clock::now().since(at))),
+    }
+}
+
+fn why_no_witness(node: &Node) -> &'static str {
+    if node.config.witness == config::Witness::None {
+        "witness = \"none\" is configured"
+    } else if node.config.peers.is_empty() {
+        "no [[peer]] is configured"
+    } else {
+        "there is no default route over the uplink"
+    }
+}
+
 fn why_adverts(why: WhyAdverts, address: impl Fn(PeerId) -> Option<IpAddr>) -> Option<String> {
     match why {
         WhyAdverts::NoPeers => Some("no [[peer]] is configured".to_owned()),
@@ -132,6 +173,7 @@ fn peers(node: &Node) -> Vec<PeerStatus> {
         source: peer.introduction.map(|i| i.source),
         priority: peer.introduction.map(|i| i.priority),
         serving: peer.introduction.map(|i| i.serving),
+        reaches_gateway: peer.introduction.and_then(|i| i.reaches),
         clock_offset_ms: peer.clock.map(|(offset, _)| offset as f64 / 1e6),
     };
     node.report.peers.iter().map(status).collect()

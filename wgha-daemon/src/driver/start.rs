@@ -14,9 +14,10 @@ use wgha_common::{Timestamp, wire::bfd};
 
 use super::{
     carrier::{Carrier, Pending},
+    guard,
     handshakes::Command,
     kernel::Kernel,
-    node::Node,
+    node::{Node, tunnel_state},
     observe::{self, Look, Seen, TunnelSeen, UplinkSeen},
     peers::{Heard, Ourselves, Parts, Peers, Report},
     predecessor::Predecessor,
@@ -34,12 +35,13 @@ use crate::{
         control::{self, Request},
     },
     sys::{
-        bpf::{Loaded, Programs, attach, events, pins},
+        bpf::{Loaded, Programs, attach, events, mark, pins},
         channel, check, clock, link,
         lock::UplinkLock,
         memory, netlink,
         packet_socket::PacketSocket,
         program::Program,
+        qdisc,
         realtime::{self, Conduct},
         requests::Requests,
         tunnel::{Raised, Tunnel},
@@ -114,6 +116,7 @@ fn begin_tasks(node: &mut Node, looks: &broadcast::Sender<Look>, ends: Ends) -> 
     let family = node.config.vrrp.family;
     tokio::spawn(observe::watch_uplink(connect()?, uplink, family, looks.subscribe(), ends.found.clone()));
     tokio::spawn(observe::watch_tunnel(connect()?, tunnel, looks.subscribe(), ends.found));
+    tokio::spawn(guard::watch_programs(node.pins.subscribe(), looks.clone()));
     Ok(ends.outside)
 }
 
@@ -189,6 +192,7 @@ fn assemble(
         carrier,
         programs,
         attachment: None,
+        pins: watch::Sender::default(),
         lock: None,
         membership: None,
         done: ended,
@@ -247,7 +251,7 @@ fn peers(
 }
 
 /// A connection for one task: the kernel refuses a second dump on a socket while one is under way (EBUSY).
-fn connect() -> anyhow::Result<rtnetlink::Handle> {
+pub(super) fn connect() -> anyhow::Result<rtnetlink::Handle> {
     netlink::connect().context("rtnetlink")
 }
 
@@ -317,8 +321,12 @@ pub async fn detach(config: &Config) -> anyhow::Result<()> {
     let _lock = take_uplink(config, &handle).await?;
     clear_away(&mut worker(config, Box::new(|_| ()))?).await?;
     attach::remove_clsact(&config.uplink.interface);
+    if let Some(uplink) = link::read(&handle, &config.uplink.interface).await? {
+        qdisc::remove_empty_clsact(&handle, uplink.index).await?;
+    }
     attach::remove_leftovers(&config.paths.bpffs, &[])?;
     pins::remove_maps(&config.paths.bpffs)?;
+    mark::remove_all(&config.paths.bpffs)?;
     // Somebody else's pins may be in it, or it is where a bpffs is mounted.
     let _ = fs::remove_dir(&config.paths.bpffs);
     Ok(())
@@ -406,7 +414,8 @@ fn inherit(node: &mut Node, predecessor: &Predecessor, found: &FirstLook) -> any
                 "not going on under the lease of the daemon before this one: {why}"
             );
         }
-        datapath.guard(inherited.epoch).map_err(anyhow::Error::msg)?;
+        let port = tunnel_state(&found.tunnel).listen_port.unwrap_or(predecessor.uplink.wireguard_port);
+        datapath.guard(inherited.epoch, port).map_err(anyhow::Error::msg)?;
     }
     if !node.config.peers.is_empty() {
         let proto::Detect { interval, multiplier } = detect(&node.config, &node.conduct);

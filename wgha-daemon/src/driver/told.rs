@@ -20,6 +20,8 @@ pub struct Told {
     pub tunnels: u64,
     /// How long our lease may last after its last renewal, unless as usual.
     pub lease: Option<Duration>,
+    /// Whether this node reaches the gateway and could serve, if it can tell.
+    pub reaches: Option<bool>,
     /// Handshakes are to be started, since this take-over; `None`: no more.
     pub handshakes: Option<Timestamp>,
 }

@@ -10,7 +10,7 @@ use wgha_common::{
 
 use super::carrier::Witness;
 use crate::{
-    proto::{Action, Heard, Input, Reason, State},
+    proto::{Action, Finding, Heard, Input, Reason, State},
     status::{Event, Kind, Notifier, Recorder},
 };
 
@@ -103,6 +103,20 @@ impl Recording {
         }
     }
 
+    fn found(&mut self, finding: Finding, now: Timestamp) {
+        match finding {
+            Finding::GatewaySilent | Finding::Deaf => warn!("witness: {finding}"),
+            _ => info!("witness: {finding}"),
+        }
+        self.recorder.record(Kind::Input, "witness", finding.to_string(), now);
+    }
+
+    fn held_back(&mut self, finding: Finding, now: Timestamp) {
+        let why = format!("the role is not taken on silence: {finding}");
+        warn!("{why}");
+        self.recorder.record(Kind::Effect, "held_back", why, now);
+    }
+
     fn handed_over(&mut self, now: Timestamp) {
         self.recorder.record(Kind::Effect, "handed_over", "", now);
         if let Some(notifier) = &self.notifier {
@@ -172,6 +186,8 @@ impl Witness for Recording {
         match action {
             Action::Report { role, reason } => self.role_changed(*role, reason, now),
             Action::HandOver => self.handed_over(now),
+            Action::ReportFinding { finding } => self.found(*finding, now),
+            Action::HoldBack { finding } => self.held_back(*finding, now),
             Action::KeepOn { why } => self.recorder.record(Kind::Effect, "reload_refused", why.clone(), now),
             _ => {}
         }
@@ -180,7 +196,7 @@ impl Witness for Recording {
 
 /// What happens all the time.
 const fn is_tick(input: &Input) -> bool {
-    matches!(input, Input::TimerFired | Input::LookedAgain { .. })
+    matches!(input, Input::TimerFired | Input::LookedAgain { .. } | Input::Listened(_))
 }
 
 /// When the packet arrived that the input is about.
@@ -198,7 +214,12 @@ fn told(input: &Input) -> Option<(Kind, &'static str, String)> {
     let told = match input {
         Input::TimerFired | Input::LookedAgain { .. } | Input::GatewayAnswered(_) => return None,
         Input::Answered(_) | Input::PeerIntroduced(_) | Input::PeerLeft(_) => return None,
-        Input::PeerWaits { .. } => return None,
+        Input::PeerWaits { .. } | Input::PeerReaches { .. } | Input::Listened(_) => return None,
+        Input::GatewaysChanged(gateways) => {
+            let list: Vec<_> = gateways.iter().map(ToString::to_string).collect();
+            let list = if list.is_empty() { "no default route".to_owned() } else { list.join(", ") };
+            (Kind::Input, "gateways_changed", list)
+        }
         Input::Started(_) => (Kind::Input, "started", String::new()),
         Input::ReloadRequested => (Kind::Input, "reload_requested", String::new()),
         Input::AdvertHeard(heard) => (Kind::Input, "advert_heard", advert(heard)),

@@ -2,7 +2,7 @@ use std::{fmt, net::IpAddr, time::Duration};
 
 use wgha_common::{Centiseconds, Timestamp, abi::Role};
 
-use super::{PeerId, State};
+use super::{Finding, PeerId, State};
 
 /// What is to be done, in this order. Imperative.
 ///
@@ -38,6 +38,28 @@ pub enum Action {
     /// Read `REVOKED`, `ANSWERS` and, unless they do not matter ([`super::Machine::minds_routers`]), `ROUTERS`, and answer
     /// with [`super::Input::LookedAgain`].
     LookAgain,
+    /// Ask every gateway for itself, from our own address: who answers is heard.
+    AskGateway,
+    /// Read `ARRIVALS`, and answer with [`super::Input::Listened`].
+    Listen {
+        /// What `TRAFFIC` counts is heard, too. It costs more to read.
+        closely: bool,
+    },
+    /// Tell the peers whether this node reaches the gateway and could serve; [`None`]: it cannot tell.
+    TellWhetherReached {
+        /// Whether it does.
+        reaches: Option<bool>,
+    },
+    /// What this node hears has changed. For people.
+    ReportFinding {
+        /// What it has found.
+        finding: Finding,
+    },
+    /// This node would have taken over on silence, and does not. For people.
+    HoldBack {
+        /// Why.
+        finding: Finding,
+    },
     /// The role has changed. For people: log, status, events.
     Report {
         /// What it is now.
@@ -111,6 +133,11 @@ pub enum Reason {
         /// Its priority.
         priority: u8,
     },
+    /// We do not reach the gateway, and a peer does.
+    GatewaySilent {
+        /// Where its adverts come from.
+        reached_by: IpAddr,
+    },
     /// Our own lease lapsed: we were stopped, starved or late.
     LeaseLapsed,
     /// We cannot serve; what is wrong.
@@ -135,6 +162,9 @@ impl fmt::Display for Reason {
             Self::ActiveResigned(who) => write!(f, "{who} resigned"),
             Self::Preempted(who) => write!(f, "preempted {who}, which has a lower priority"),
             Self::Outranked { by, priority } => write!(f, "{by} claims the role with priority {priority}"),
+            Self::GatewaySilent { reached_by } => {
+                write!(f, "the gateway does not answer here, and {reached_by} reaches it")
+            }
             Self::LeaseLapsed => f.write_str("the lease lapsed before it was renewed"),
             Self::Fault(what) => f.write_str(what),
             Self::FaultCleared => f.write_str("mended"),

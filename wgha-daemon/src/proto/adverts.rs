@@ -106,6 +106,7 @@ impl Machine {
     pub(super) fn renewal_due(&mut self, due: Timestamp, now: Timestamp) {
         let Some(detect) = self.settings.detect else { return };
         self.renew_lease(now);
+        self.listen_while_serving();
         let next = due + detect.renewal();
         self.timers.arm(Timer::Renew, if next > now { next } else { now + detect.renewal() });
     }

@@ -18,7 +18,7 @@ const LOOK_PATIENCE: Duration = Duration::from_millis(10);
 #[derive(Debug, Clone)]
 pub(super) struct Election {
     /// Active_Adver_Interval.
-    interval: Centiseconds,
+    pub(super) interval: Centiseconds,
     /// From when the Active_Down_Timer counts: the last arrival that mattered (I2).
     basis: Timestamp,
     /// Since when we would have heard whoever serves.
@@ -163,7 +163,7 @@ impl Machine {
 
     /// Whether a Backup leaves the role to whoever sent this.
     fn obeys(&self, heard: &Heard, now: Timestamp) -> bool {
-        let preempts = self.settings.preempt && now >= self.election.preempt_from;
+        let preempts = self.settings.preempt && now >= self.election.preempt_from && !self.is_shy(now);
         !preempts || heard.priority >= self.settings.priority.number()
     }
 
@@ -183,7 +183,7 @@ impl Machine {
     }
 
     /// We have overslept: the silence was ours. We listen for as long as somebody who had just started.
-    fn void_deadline(&mut self, now: Timestamp) {
+    pub(super) fn void_deadline(&mut self, now: Timestamp) {
         self.election.basis = now;
         self.election.listening_since = now;
         self.arm_active_down(now);
@@ -192,6 +192,7 @@ impl Machine {
 
     pub(super) fn ask(&mut self, now: Timestamp) {
         self.election.asked = Some(now);
+        self.listen_before_decision();
         self.push(Action::LookAgain);
     }
 
@@ -205,6 +206,7 @@ impl Machine {
         self.note(Note::Map, Ok(()));
         self.lease.revoke(revoked_epoch);
         self.count_probes(routers, answers, now);
+        self.look_for_trouble(routers, now);
         let asked = self.election.asked.take();
         let in_time = asked.filter(|asked| now.since(*asked) <= LOOK_PATIENCE);
         match (self.state, in_time) {
@@ -266,6 +268,8 @@ impl Machine {
             self.obey(*router);
         } else if dead.is_none() && self.answers_vouch(&live, now) {
             // A way for adverts is broken, not the router.
+        } else if live.is_empty() && self.is_silence(dead.as_ref()) && !self.may_believe_silence(now) {
+            // It may be ours.
         } else {
             self.election.elected_on = asked;
             if live.is_empty() {
@@ -274,6 +278,14 @@ impl Machine {
             } else {
                 self.claim(&live, now);
             }
+        }
+    }
+
+    /// Whether nobody has said that it does not serve.
+    fn is_silence(&self, dead: Option<&(IpAddr, Reason)>) -> bool {
+        match dead {
+            Some((_, why)) => matches!(why, Reason::ProbesUnanswered { .. }),
+            None => self.election.resigned.is_none(),
         }
     }
 
@@ -296,9 +308,8 @@ impl Machine {
         self.advertise_soon(heard.priority == 0, now);
         // Whoever believed that it served may have announced the VIP as its own.
         self.announce_again(now);
-        if heard.priority != 0 {
-            self.greet_again(now);
-        }
+        // One that resigns may have served behind a cut, unheard, or until now.
+        self.greet_again(&heard, now);
     }
 
     pub(super) fn is_outranked_by(&self, heard: &Heard) -> bool {

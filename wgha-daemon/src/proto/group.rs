@@ -26,6 +26,8 @@ pub(super) struct Group {
     pub(super) greeted: Timestamp,
     /// How often others have provoked that since the take-over.
     pub(super) greetings: u32,
+    /// When the last of them was.
+    pub(super) provoked: Timestamp,
     pub(super) gateway: Gateway,
 }
 

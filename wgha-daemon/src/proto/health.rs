@@ -1,6 +1,6 @@
 use std::{fmt, time::Duration};
 
-use super::{TunnelState, UplinkState};
+use super::{Finding, TunnelState, UplinkState};
 
 /// What keeps this node from serving.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub(super) enum Fault {
     TunnelMissing,
     TunnelSetDown,
     NoListenPort,
+    /// Nothing is heard any more.
+    Deaf,
     /// An effect that a serving node needs has failed.
     Failed(Needed, String),
 }
@@ -33,6 +35,7 @@ impl fmt::Display for Fault {
             Self::TunnelMissing => f.write_str("the WireGuard interface does not exist"),
             Self::TunnelSetDown => f.write_str("somebody has set the WireGuard interface down"),
             Self::NoListenPort => f.write_str("the WireGuard interface has no listen port"),
+            Self::Deaf => Finding::Deaf.fmt(f),
             Self::Failed(Needed::Vip, why) => write!(f, "the VIP cannot be held: {why}"),
             Self::Failed(Needed::Tunnel, why) => write!(f, "the tunnel cannot be raised: {why}"),
             Self::Failed(Needed::Map, why) => write!(f, "a map cannot be written: {why}"),
@@ -48,6 +51,8 @@ pub(super) struct Health {
     pub(super) tunnel: TunnelState,
     /// Somebody has set the tunnel down while we wanted it up.
     pub(super) set_down: bool,
+    /// Nothing is heard any more.
+    pub(super) deaf: bool,
     /// What failed, until the hold-off is over.
     pub(super) failed: Option<(Needed, String)>,
     /// How often in a row something has failed, without a take-over that succeeded between.
@@ -74,7 +79,8 @@ impl Health {
 
     pub(super) fn faults(&self) -> Vec<Fault> {
         let failed = self.failed.clone().map(|(what, why)| Fault::Failed(what, why));
-        [self.uplink_fault(), self.tunnel_fault(), failed].into_iter().flatten().collect()
+        let deaf = self.deaf.then_some(Fault::Deaf);
+        [self.uplink_fault(), self.tunnel_fault(), deaf, failed].into_iter().flatten().collect()
     }
 
     fn uplink_fault(&self) -> Option<Fault> {
@@ -122,6 +128,7 @@ mod tests {
         assert_eq!(with(|h| h.tunnel.present = false), [Fault::TunnelMissing]);
         assert_eq!(with(|h| h.tunnel.listen_port = None), [Fault::NoListenPort]);
         assert_eq!(with(|h| h.set_down = true), [Fault::TunnelSetDown]);
+        assert_eq!(with(|h| h.deaf = true), [Fault::Deaf]);
         let failed = with(|h| h.failed = Some((Needed::Vip, "no".into())));
         assert_eq!(failed, [Fault::Failed(Needed::Vip, "no".into())]);
     }

@@ -2,6 +2,8 @@ use std::{net::IpAddr, time::Duration};
 
 use wgha_common::{Centiseconds, Timestamp};
 
+use super::Listened;
+
 /// What has happened. In the past tense, in the order in which it became known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
@@ -35,6 +37,17 @@ pub enum Input {
     },
     /// A router on the segment has answered a solicitation from the VIP: it has learnt us.
     GatewayAnswered(Timestamp),
+    /// The next hops of the default routes over the uplink are these now, if they are to be asked.
+    GatewaysChanged(Vec<IpAddr>),
+    /// The answer to [`super::Action::Listen`], at once.
+    Listened(Listened),
+    /// A peer says whether it reaches the gateway and could serve; [`None`]: it cannot tell.
+    PeerReaches {
+        /// Which peer.
+        peer: PeerId,
+        /// Whether it does.
+        reaches: Option<bool>,
+    },
     /// The kernel half has ended the leases up to this epoch (I7), because of `by`.
     LeaseRevoked {
         /// The epoch.

@@ -91,6 +91,7 @@ impl Machine {
 
     pub(super) fn peer_left(&mut self, peer: PeerId) {
         self.acquaintances.left(peer);
+        self.hearing.reaching.remove(&peer);
     }
 
     pub(super) fn peer_waits(&mut self, peer: PeerId, lease: Duration) {

@@ -12,11 +12,13 @@ use super::{
     election::Election,
     group::Group,
     health::{Health, Needed},
+    hearing::Hearing,
     introduced::Acquaintances,
     lease::LeaseKeeper,
     note::Note,
     reload::Reload,
     timers::{Timer, Timers},
+    witness::Witness,
 };
 
 /// One virtual router's state machine. See the [module](super).
@@ -38,6 +40,8 @@ pub struct Machine {
     pub(super) prober: Prober,
     pub(super) acquaintances: Acquaintances,
     pub(super) health: Health,
+    pub(super) hearing: Hearing,
+    pub(super) witness: Witness,
     pub(super) group: Group,
     pub(super) notes: BTreeMap<Note, String>,
     pub(super) reload: Reload,
@@ -71,6 +75,8 @@ impl Machine {
             prober: Prober::default(),
             acquaintances: Acquaintances::default(),
             health: Health::default(),
+            hearing: Hearing::default(),
+            witness: Witness::default(),
             group: Group::default(),
             notes: BTreeMap::new(),
             reload: Reload::default(),
@@ -96,6 +102,9 @@ impl Machine {
             Input::PeerLeft(peer) => self.peer_left(peer),
             Input::PeerWaits { peer, lease } => self.peer_waits(peer, lease),
             Input::GatewayAnswered(at) => self.gateway_answered(at),
+            Input::GatewaysChanged(gateways) => self.gateways_changed(gateways, now),
+            Input::Listened(listened) => self.listened(&listened, now),
+            Input::PeerReaches { peer, reaches } => self.peer_reaches(peer, reaches, now),
             Input::UplinkChanged(uplink) => {
                 self.health.uplink = uplink;
                 self.health_changed(now);
@@ -113,6 +122,8 @@ impl Machine {
             Input::ReloadRequested => self.reload_requested(),
         }
         self.aim(now);
+        self.mind_adverts(now);
+        self.tell_whether_reached();
         self.pursue_reload(now);
         self.finish_if_all_is_undone();
     }
@@ -244,6 +255,8 @@ impl Machine {
                 Timer::Renew => self.renewal_due(due, now),
                 Timer::Gateway => self.gateway_silent(),
                 Timer::Reload => self.reload_due(now),
+                Timer::Greet => self.greet(now),
+                Timer::Hearing => self.hearing_due(due, now),
             }
         }
     }

@@ -14,6 +14,7 @@
 //! | `adverts`, `lease` | what we say, and what it allows us to do |
 //! | `reload` | another program takes this one's place, under the same lease |
 //! | `takeover`, `gateway`, `group` | the order of effects, and which of their ends count |
+//! | `hearing`, `witness` | whether we hear anything, with the gateway as a witness; and what follows from that |
 //! | `health`, `note` | what keeps a node from serving, and what does not |
 //! | `timers` | moments as data |
 //!
@@ -39,6 +40,7 @@ mod gateway;
 mod group;
 pub mod handshakes;
 mod health;
+mod hearing;
 mod input;
 mod introduced;
 mod lease;
@@ -52,9 +54,11 @@ mod state;
 pub mod sync;
 mod takeover;
 mod timers;
+mod witness;
 
 pub use action::{Action, Reason};
 pub use detect::{Detection, WhyAdverts};
+pub use hearing::{Finding, Listened};
 pub use input::{Answered, Heard, Inherited, Input, Introduced, PeerId, TunnelState, UplinkState};
 pub use introduced::Acquaintance;
 pub use machine::Machine;

@@ -10,6 +10,7 @@ pub(super) enum Note {
     Lower,
     HalfHeard,
     Gateway,
+    Hearing,
 }
 
 impl fmt::Display for Note {
@@ -22,6 +23,7 @@ impl fmt::Display for Note {
             Self::Lower => "the WireGuard interface could not be set down",
             Self::HalfHeard => "a way through the segment is broken",
             Self::Gateway => "the VIP may not be reachable",
+            Self::Hearing => "this node may be cut off",
         })
     }
 }

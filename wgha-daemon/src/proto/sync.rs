@@ -79,6 +79,18 @@ pub struct Introduction {
     pub lease: Duration,
     /// How often it can be probed.
     pub required_min_rx: Duration,
+    /// Whether it reaches the gateway and could serve; [`None`]: it cannot tell, or is of a version that does not. On the
+    /// wire it comes last of all that is said with an introduction.
+    #[serde(skip)]
+    pub reaches: Option<bool>,
+}
+
+impl Introduction {
+    /// Whether nothing but what it reaches is different from the other one.
+    #[must_use]
+    pub fn is_of(&self, other: &Self) -> bool {
+        *self == Self { reaches: self.reaches, ..*other }
+    }
 }
 
 #[cfg(test)]

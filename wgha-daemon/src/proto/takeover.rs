@@ -12,8 +12,8 @@ use std::time::Duration;
 use wgha_common::{Timestamp, abi::Role};
 
 use super::{
-    Action, Machine, Reason, State, TunnelState, adverts::PROVOKED_PAUSE, gateway::Gateway, group::Verdict,
-    health::Needed, note::Note, timers::Timer,
+    Action, Heard, Machine, Reason, State, TunnelState, adverts::PROVOKED_PAUSE, gateway::Gateway,
+    group::Verdict, health::Needed, lease::LeaseKeeper, note::Note, timers::Timer,
 };
 
 /// Pauses between announcements after the tunnel is up: caches may have missed the first.
@@ -27,6 +27,8 @@ const ANNOUNCE_PAUSES: [Duration; 5] = [
 
 /// Handshakes that others provoke are at least this far from the ones before, and twice as far each time.
 const GREETING_PAUSE: Duration = Duration::from_secs(1);
+/// The same of one that yields: it may have started handshakes after ours, but will not do so again.
+const YIELDED_PAUSE: Duration = Duration::from_millis(100);
 /// It is doubled so many times at most: 17 minutes.
 const GREETING_DOUBLINGS: u32 = 10;
 
@@ -129,11 +131,31 @@ impl Machine {
 
     /// Somebody else has served: clients may have sessions with it, and nobody would tell them that it has ended. One that
     /// goes on to claim the role, and serves nobody, must not cost them theirs again and again.
-    pub(super) fn greet_again(&mut self, now: Timestamp) {
-        let pause = GREETING_PAUSE * 2_u32.pow(self.group.greetings.min(GREETING_DOUBLINGS));
-        if self.holds_vip() && now >= self.group.greeted + pause {
+    pub(super) fn greet_again(&mut self, rival: &Heard, now: Timestamp) {
+        // It was gone since: what it did behind a cut is another matter than what it claims while it is heard.
+        let gone = LeaseKeeper::duration(rival.interval).max(GREETING_PAUSE);
+        if now.since(self.group.provoked) >= gone {
+            self.group.greetings = 0;
+        }
+        self.group.provoked = now;
+        let pause = if rival.priority == 0 { YIELDED_PAUSE } else { GREETING_PAUSE };
+        let earliest = self.group.greeted + pause * 2_u32.pow(self.group.greetings.min(GREETING_DOUBLINGS));
+        if now >= earliest {
+            self.greet(now);
+        } else {
+            // Not to do so at all would leave them to WireGuard's own 15 s.
+            let due = self.timers.at(Timer::Greet).map_or(earliest, |due| due.min(earliest));
+            self.timers.arm(Timer::Greet, due);
+        }
+    }
+
+    pub(super) fn greet(&mut self, now: Timestamp) {
+        if self.holds_vip() {
+            self.timers.disarm(Timer::Greet);
             self.group.greetings += 1;
             self.start_handshakes(now);
+        } else {
+            self.timers.arm(Timer::Greet, now + GREETING_PAUSE);
         }
     }
 

@@ -27,11 +27,15 @@ pub(super) enum Timer {
     Gateway = 10,
     /// Everybody may have heard that we are to be waited for.
     Reload = 11,
+    /// Handshakes are started once more.
+    Greet = 12,
+    /// The gateway is asked whether we hear it.
+    Hearing = 13,
 }
 
 impl Timer {
     /// How many there are.
-    pub(super) const COUNT: usize = 12;
+    pub(super) const COUNT: usize = 14;
 
     const ALL: [Self; Self::COUNT] = [
         Self::ActiveDown,
@@ -46,6 +50,8 @@ impl Timer {
         Self::Renew,
         Self::Gateway,
         Self::Reload,
+        Self::Greet,
+        Self::Hearing,
     ];
 }
 
@@ -62,9 +68,10 @@ impl Timers {
         self.0[timer as usize] = None;
     }
 
-    /// Disarms all that belong to a role; [`Timer::HoldOff`] belongs to a fault, [`Timer::Stray`] to the tunnel.
+    /// Disarms all that belong to a role; [`Timer::HoldOff`] belongs to a fault, [`Timer::Stray`] to the tunnel,
+    /// [`Timer::Hearing`] to the node.
     pub(super) fn leave_role(&mut self) {
-        let others = [Timer::HoldOff, Timer::Stray].map(|timer| (timer, self.at(timer)));
+        let others = [Timer::HoldOff, Timer::Stray, Timer::Hearing].map(|timer| (timer, self.at(timer)));
         *self = Self::default();
         others.into_iter().for_each(|(timer, at)| self.0[timer as usize] = at);
     }
@@ -108,12 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn hold_off_and_stray_outlive_a_role() {
+    fn what_belongs_to_no_role_outlives_it() {
         let mut timers = Timers::default();
         Timer::ALL.into_iter().for_each(|timer| timers.arm(timer, at(1)));
         timers.leave_role();
         assert_eq!(timers.take_due(at(1)), Some((Timer::HoldOff, at(1))));
         assert_eq!(timers.take_due(at(1)), Some((Timer::Stray, at(1))));
+        assert_eq!(timers.take_due(at(1)), Some((Timer::Hearing, at(1))));
         assert_eq!(timers.next(), None);
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{
     DetectionStatus, LeaseStatus, PeerStatus, RouterStatus, Snapshot, TrafficStatus, UplinkStatus,
-    VrrpStatus, Wakeups, WireguardStatus,
+    VrrpStatus, Wakeups, WireguardStatus, WitnessStatus,
 };
 
 /// A, which has taken over two hours ago.
@@ -37,6 +37,12 @@ pub(crate) fn active() -> Snapshot {
             stalls: 0,
             not_real_time: None,
         },
+        witness: WitnessStatus {
+            finding: "reached".into(),
+            why_none: None,
+            gateways: vec![address("2001:db8:1::1")],
+            answered_ms_ago: Some(412.3),
+        },
         peers: vec![PeerStatus {
             address: address("2001:db8:1::4"),
             connected_s: Some(7_384.0),
@@ -44,6 +50,7 @@ pub(crate) fn active() -> Snapshot {
             source: Some(address("fe80::4")),
             priority: Some(99),
             serving: Some(false),
+            reaches_gateway: Some(true),
             clock_offset_ms: Some(-0.31),
         }],
         uplink: UplinkStatus {
@@ -116,6 +123,12 @@ pub(crate) fn fault() -> Snapshot {
     s.reason = faults.join("; ");
     s.problems = faults.map(String::from).into();
     s.detection.by = "adverts".into();
+    s.witness = WitnessStatus {
+        finding: "none".into(),
+        why_none: Some("there is no default route over the uplink".into()),
+        gateways: vec![],
+        answered_ms_ago: None,
+    };
     s.detection.why = Some("it takes no part".into());
     s.detection.not_real_time = Some("not permitted: CAP_SYS_NICE is missing".into());
     s.peers[0].connected_s = None;

@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub vrrp: VrrpStatus,
     /// How this node would notice that the Active Router has failed.
     pub detection: DetectionStatus,
+    /// Whether this node hears anything.
+    pub witness: WitnessStatus,
     /// The other servers, in the order of the configuration.
     pub peers: Vec<PeerStatus>,
     /// The uplink and what is attached to it.
@@ -95,6 +97,19 @@ pub struct DetectionStatus {
     pub not_real_time: Option<String>,
 }
 
+/// Whether this node hears anything, as the gateway tells.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WitnessStatus {
+    /// `reached`, `gateway_silent`, `deaf`, `never_answered` or `none`.
+    pub finding: String,
+    /// Why there is none, in a sentence.
+    pub why_none: Option<String>,
+    /// Who is asked: the next hops of the default routes over the uplink.
+    pub gateways: Vec<IpAddr>,
+    /// Milliseconds since one of them has answered.
+    pub answered_ms_ago: Option<f64>,
+}
+
 /// Another server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PeerStatus {
@@ -110,6 +125,8 @@ pub struct PeerStatus {
     pub priority: Option<u8>,
     /// It says that it serves.
     pub serving: Option<bool>,
+    /// Whether it says that it reaches the gateway and could serve; none when it cannot tell.
+    pub reaches_gateway: Option<bool>,
     /// Its clock minus ours, milliseconds.
     pub clock_offset_ms: Option<f64>,
 }

@@ -114,13 +114,14 @@ fn rows(s: &Snapshot) -> Vec<Row> {
         ("virtual router", vec![virtual_router(s)]),
         ("addresses", vec![addresses(s)]),
         ("detection", detection(s)),
+        ("witness", vec![witness(s)]),
         ("heard", heard_routers(s)),
         ("uplink", vec![uplink(s), programs(s)]),
         ("lease", vec![lease(s)]),
         ("tunnel", tunnel(s)),
     ];
     if !s.peers.is_empty() {
-        rows.insert(4, ("servers", s.peers.iter().map(server).collect()));
+        rows.insert(5, ("servers", s.peers.iter().map(server).collect()));
     }
     rows.extend(attention(s));
     rows.push(("daemon", vec![daemon(s), wakeups(s)]));
@@ -159,6 +160,20 @@ fn detection(s: &Snapshot) -> Vec<String> {
         lines.push(format!("late itself {}, and not held against the other", plural(d.stalls, "time")));
     }
     lines
+}
+
+fn witness(s: &Snapshot) -> String {
+    let w = &s.witness;
+    let gateways: Vec<_> = w.gateways.iter().map(ToString::to_string).collect();
+    let gateways = format!("gateway {}", gateways.join(", "));
+    let ago = w.answered_ms_ago.map_or("never".into(), |ms| format!("{} ago", millis(ms)));
+    match w.finding.as_str() {
+        "reached" => format!("{gateways} answers, last {ago}"),
+        "never_answered" => format!("{gateways} has never answered: that it is silent means nothing"),
+        "gateway_silent" => format!("{gateways} is SILENT, last answer {ago}"),
+        "deaf" => format!("NOTHING IS HEARD; {gateways} answered {ago}"),
+        _ => format!("none: {}", w.why_none.as_deref().unwrap_or("not known")),
+    }
 }
 
 fn server(p: &PeerStatus) -> String {

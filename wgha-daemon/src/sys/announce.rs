@@ -43,12 +43,12 @@ pub fn announcement(vip: IpAddr, mac: ethernet::Mac) -> Result<BytesMut, NoRoom>
     }
 }
 
-/// "Where is `gateway`?" from `vip` as a whole frame: who answers has learnt where `vip` is.
+/// "Where is `gateway`?" from `source` as a whole frame: who answers has learnt where `source` is.
 ///
 /// # Errors
 /// None in practice: the frame is made long enough.
-pub fn solicitation(vip: IpAddr, mac: ethernet::Mac, gateway: IpAddr) -> Result<BytesMut, NoRoom> {
-    let (source, target) = (Address::from(vip), Address::from(gateway));
+pub fn solicitation(source: IpAddr, mac: ethernet::Mac, gateway: IpAddr) -> Result<BytesMut, NoRoom> {
+    let (source, target) = (Address::from(source), Address::from(gateway));
     match source.family() {
         Family::V4 => arp_request(arp::Request { sender: source, mac, target }),
         Family::V6 => {

@@ -65,6 +65,31 @@ async fn others(config: &Config, report: &mut Report) {
     conduct(config, report);
 }
 
+/// Whether the programs may be loaded and attached.
+///
+/// # Errors
+/// The capabilities that are missing, in a sentence.
+pub fn capable() -> Result<(), String> {
+    let mut report = Report::default();
+    capabilities(&mut report);
+    let missing: Vec<_> = report.problems().map(|p| format!("{}: {}", p.what, p.detail)).collect();
+    if missing.is_empty() { Ok(()) } else { Err(missing.join("\n")) }
+}
+
+/// What is to be said of a name that no interface has.
+#[must_use]
+pub fn no_interface(name: &str) -> String {
+    format!("there is no interface {name}; `ip link` lists those that there are")
+}
+
+/// What is to be said when WireGuard has another port than the configuration says.
+#[must_use]
+pub fn other_port(name: &str, port: u16, written: u16) -> String {
+    format!(
+        "{name} listens on port {port}, but listen_port = {written}: `wgha fence` would guard that at the next boot"
+    )
+}
+
 fn capabilities(report: &mut Report) {
     for (capability, purpose) in CAPABILITIES {
         let what = capability.to_string();
@@ -124,11 +149,10 @@ async fn interfaces(config: &Config, report: &mut Report) {
             Ok(addresses) => uplink(config, &link, &addresses, report),
             Err(e) => report.problem(what, e.to_string()),
         },
-        Ok(None) => report
-            .problem(what, format!("there is no interface {name}; `ip link` lists those that there are")),
+        Ok(None) => report.problem(what, no_interface(name)),
         Err(e) => report.problem(what, e.to_string()),
     }
-    tunnel(&config.wireguard, report).await;
+    tunnel(&config.wireguard, config.listen_port, report).await;
 }
 
 fn uplink(config: &Config, link: &link::Link, addresses: &[InterfaceAddress], report: &mut Report) {
@@ -167,11 +191,14 @@ fn virtual_address(vip: VirtualAddress, uplink: &str, addresses: &[InterfaceAddr
     report.problem(what, format!("outside the prefixes of {uplink}: it has {}", prefixes.join(", ")));
 }
 
-async fn tunnel(name: &str, report: &mut Report) {
+async fn tunnel(name: &str, written: Option<u16>, report: &mut Report) {
     let what = format!("WireGuard {name}");
     match wireguard::facts(name).await {
         Ok(Facts { listen_port: Some(port), implementation, peers, .. }) => {
-            report.ok(what, format!("{}, listen port {port}, {peers} peer(s)", implementation.name()));
+            report.ok(&what, format!("{}, listen port {port}, {peers} peer(s)", implementation.name()));
+            if let Some(written) = written.filter(|written| *written != port) {
+                report.note(what, other_port(name, port, written));
+            }
         }
         Ok(Facts { listen_port: None, .. }) => report.note(what, "has no listen port yet"),
         // One that does not answer is a problem too: without its port the fence would not know what to guard.

@@ -15,6 +15,7 @@ pub mod netlink;
 pub mod packet_socket;
 pub mod probe_socket;
 pub mod program;
+pub mod qdisc;
 pub mod realtime;
 pub mod report;
 pub mod requests;

@@ -117,6 +117,15 @@ pub fn detect(word: &str) -> Result<Detect> {
     Ok(Detect { interval: duration(interval)?, multiplier: parse(multiplier)? })
 }
 
+/// Whether a node says that it reaches the gateway.
+pub fn said(reaches: Option<bool>) -> &'static str {
+    match reaches {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "unknown",
+    }
+}
+
 /// An action in the words of a case: its name, its main value if it has one, its other values.
 pub fn words_of(action: &Action, zero: Zero) -> Vec<String> {
     let name = |name: &str| vec![name.to_owned()];
@@ -146,6 +155,13 @@ pub fn words_of(action: &Action, zero: Zero) -> Vec<String> {
         Action::SendProbe { peer, number } => {
             vec!["send_probe".into(), peer.0.to_string(), format!("number={number}")]
         }
+        Action::AskGateway => name("ask_gateway"),
+        Action::Listen { closely } => {
+            vec!["listen".into(), if *closely { "closely" } else { "loosely" }.into()]
+        }
+        Action::TellWhetherReached { reaches } => vec!["tell_reached".into(), said(*reaches).into()],
+        Action::ReportFinding { finding } => vec!["found".into(), format!("{finding:?}")],
+        Action::HoldBack { finding } => vec!["hold_back".into(), format!("{finding:?}")],
         Action::StartHandshakes => name("start_handshakes"),
         Action::StopHandshakes => name("stop_handshakes"),
         Action::RaiseTunnel => name("raise_tunnel"),

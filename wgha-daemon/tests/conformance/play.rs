@@ -3,8 +3,8 @@
 use std::{net::IpAddr, time::Duration};
 
 use wgha::proto::{
-    Acquaintance, Action, Answered, Detection, Heard, Inherited, Input, Introduced, Machine, PeerId,
-    Settings, TunnelState, UplinkState, WhyAdverts,
+    Acquaintance, Action, Answered, Detection, Heard, Inherited, Input, Introduced, Listened, Machine,
+    PeerId, Settings, TunnelState, UplinkState, WhyAdverts,
 };
 use wgha_common::{Priority, Timestamp};
 
@@ -108,6 +108,14 @@ impl Stage {
             ["left", peer] => Input::PeerLeft(PeerId(parse(peer)?)),
             ["gateway"] => Input::GatewayAnswered(self.now),
             ["gateway", at] => Input::GatewayAnswered(self.zero.moment(at)?),
+            ["gateways", gateways @ ..] => {
+                Input::GatewaysChanged(gateways.iter().map(|word| parse(word)).collect::<Result<_>>()?)
+            }
+            ["listened", words @ ..] => Input::Listened(self.listened(words)?),
+            ["reaches", peer, word] => {
+                let reaches = if *word == "unknown" { None } else { Some(line::yes(word)?) };
+                Input::PeerReaches { peer: PeerId(parse(peer)?), reaches }
+            }
             ["uplink", words @ ..] => Input::UplinkChanged(uplink(words)?),
             ["tunnel", word] => Input::TunnelChanged(tunnel(word)?),
             ["vip_lost", who] => Input::VipLost(parse(who)?),
@@ -124,6 +132,15 @@ impl Stage {
 
     fn answer(&self, words: &[&str]) -> Result<Answered> {
         line::answered(words, self.zero, self.now)
+    }
+
+    /// `listened heard=5ms answered=3ms`; what is not said is nothing, or as long ago as the boot.
+    fn listened(&self, words: &[&str]) -> Result<Listened> {
+        let mut pairs = Pairs::of(words)?;
+        let heard = pairs.take("heard", |word| self.zero.moment(word))?.unwrap_or_default();
+        let answered = pairs.take("answered", |word| self.zero.moment(word))?.unwrap_or_default();
+        pairs.none_left()?;
+        Ok(Listened { heard, answered })
     }
 
     /// `started`, `started epoch=7`, `started epoch=7 until=2000ms`
@@ -200,6 +217,7 @@ impl Stage {
             "detection" => is("detection", detection(machine.detection())),
             "stalls" => is("count of stalls", machine.suppressed_stalls().to_string()),
             "peers" => is("list of peers", peers(machine)),
+            "finding" => is("finding", format!("{:?}", machine.finding())),
             "holds_vip" => is("VIP", if machine.holds_vip() { "yes" } else { "no" }.into()),
             "problems" if machine.problems().is_empty() => is("list of problems", none()),
             "problems" => is("list of problems", machine.problems().join("; ")),

@@ -15,8 +15,10 @@ pub const REACH: u64 = MAX_DELAY + 3 * MAX_LATENCY;
 /// Two that are elected within this time cannot have heard of each other. A process may be stopped for
 /// 10 ms between its look and its decision, and for 10 ms between that and the map.
 pub const ESTABLISHED: u64 = REACH + 20 * MILLI;
-/// A deadline may be noticed so late and still count (50 ms, `election::MIN_PATIENCE`), and what follows takes its time.
-pub const PATIENCE: u64 = 60 * MILLI;
+/// A deadline may be noticed so late and still count, if that is more than an interval (`election::MIN_PATIENCE`).
+const MIN_PATIENCE: u64 = 50 * MILLI;
+/// What follows from it takes its time.
+const MARGIN: u64 = 10 * MILLI;
 
 /// How long others may wait for a node that had them wait and is gone then: 2 s until it is
 /// gone, three adverts of 2 s, Skew_Time, and what a verdict takes.
@@ -56,15 +58,19 @@ impl Bounds {
         3 * self.i + REACH
     }
 
+    const fn patience(self) -> u64 {
+        MARGIN + if self.i > MIN_PATIENCE { self.i } else { MIN_PATIENCE }
+    }
+
     /// Who has heard for so long has heard whoever serves: an advert.
     pub const fn hearing(self) -> u64 {
         self.i + REACH
     }
 
-    /// Four adverts, and whatever is noticed late: who stood still for longer has missed every deadline, and what was lost
+    /// Active_Down_Interval, which is less than four adverts, and as late as it may be noticed: who stood still for longer has missed every deadline, and what was lost
     /// longer ago does not matter to one.
     pub const fn deadline(self) -> u64 {
-        4 * self.i + PATIENCE
+        4 * self.i + self.patience()
     }
 
     /// Who has stood still for longer than any deadline listens for three adverts before it decides anything (I3).
@@ -86,6 +92,6 @@ impl Bounds {
 
     /// Until a node that has lost its lease has noticed: its next advert.
     pub const fn deluded(self) -> u64 {
-        2 * self.i + PATIENCE
+        2 * self.i + self.patience()
     }
 }

@@ -47,6 +47,7 @@ impl World {
                 daemon.inbox.push_back(Input::PeerIntroduced(told));
             }
             self.wake_soon(me);
+            self.say_what_is_reached(peer, me);
         }
     }
 
@@ -58,6 +59,23 @@ impl World {
             let incarnations = [me, other].map(|n| self.nodes[n].incarnation);
             let at = self.now + self.random.between(100 * MICRO, 20 * MILLI);
             self.at(at, Event::Meet { nodes: [me, other], incarnations });
+        }
+    }
+
+    /// Whoever it knows is to hear whether it reaches the gateway.
+    pub fn tell_whether_reached(&mut self, me: usize) {
+        for other in (0..self.nodes.len()).filter(|other| *other != me) {
+            self.say_what_is_reached(me, other);
+        }
+    }
+
+    fn say_what_is_reached(&mut self, me: usize, to: usize) {
+        let Some(daemon) = &self.nodes[me].daemon else { return };
+        if daemon.introduced[to].is_some() && self.carries(me, to) && self.carries(to, me) {
+            let input = Box::new(Input::PeerReaches { peer: PeerId(me as u8), reaches: daemon.reaches });
+            let incarnation = self.nodes[to].incarnation;
+            let at = self.now + self.random.between(100 * MICRO, 20 * MILLI);
+            self.at(at, Event::Told { node: to, incarnation, input });
         }
     }
 

@@ -1,6 +1,6 @@
 //! What becomes of a machine's actions.
 
-use wgha::proto::{Action, Input};
+use wgha::proto::{Action, Finding, Input};
 use wgha_common::{
     Timestamp,
     abi::{Lease, Role},
@@ -47,6 +47,14 @@ impl World {
                 self.tell_lease(me);
             }
             Action::Report { .. } | Action::StartHandshakes | Action::StopHandshakes => {}
+            Action::AskGateway => self.ask_gateway(me),
+            Action::Listen { .. } => daemon.follow.push_back(Input::Listened(node.kernel.arrivals)),
+            Action::TellWhetherReached { reaches } => {
+                daemon.reaches = reaches;
+                self.tell_whether_reached(me);
+            }
+            Action::ReportFinding { finding } => self.audit.seen.deaf += u64::from(finding == Finding::Deaf),
+            Action::HoldBack { .. } => self.audit.seen.held_back += 1,
             Action::KeepOn { .. } => self.audit.seen.kept_on += 1,
             Action::HandOver => self.hand_over(me),
             Action::Finish => self.finished(me),

@@ -2,11 +2,13 @@
 
 use std::{collections::VecDeque, net::IpAddr};
 
-use wgha::proto::{Answered, Heard, Input, PeerId};
+use wgha::proto::{Answered, Heard, Input, Listened, PeerId};
 use wgha_common::{
     Address, Centiseconds, Timestamp,
     abi::{EventKind, Lease, OUTSTANDING, RING_PAUSE_NANOS, Role, outranks},
 };
+
+use crate::bounds::MILLI;
 
 /// An advert on the wire.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +33,17 @@ pub struct Probe {
 pub enum Packet {
     Advert(Advert),
     Probe(Probe),
-    Answer { from: usize, to_probe: (u32, u64), up: bool },
+    Answer {
+        from: usize,
+        to_probe: (u32, u64),
+        up: bool,
+    },
+    /// An answer of the gateway.
+    Neighbour,
 }
+
+/// The coarse clock's grain.
+const TICK: u64 = 4 * MILLI;
 
 /// Where node `n` sends from.
 pub fn address(n: usize) -> IpAddr {
@@ -64,6 +75,8 @@ pub struct Kernel {
     rival_rang: Option<Timestamp>,
     /// How many of the next events find no room.
     pub ring_full: u32,
+    /// What `ARRIVALS` holds.
+    pub arrivals: Listened,
 }
 
 impl Kernel {
@@ -81,6 +94,7 @@ impl Kernel {
             ring: VecDeque::new(),
             rival_rang: None,
             ring_full: 0,
+            arrivals: Listened::default(),
         }
     }
 
@@ -96,6 +110,16 @@ impl Kernel {
             self.revoked = self.lease.epoch;
         }
         given
+    }
+
+    /// Something has come in. It is noted by a clock that ticks 250 times a second.
+    pub fn hears(&mut self, at: Timestamp) {
+        let nanos = at.as_nanos();
+        self.arrivals.heard = Timestamp::from_nanos(nanos - nanos % TICK);
+    }
+
+    pub fn answered_by_gateway(&mut self, at: Timestamp) {
+        self.arrivals.answered = at;
     }
 
     /// TC egress: whether an advert leaves, and what it says.

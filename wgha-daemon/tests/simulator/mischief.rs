@@ -93,6 +93,7 @@ impl World {
             Trouble::Loss => count(&mut net.lossy),
             Trouble::Congestion => count(&mut net.congested),
             Trouble::Disorder => count(&mut net.disorderly),
+            Trouble::GatewayGone => count(&mut net.gateway_gone),
             Trouble::Filter => count(&mut net.filtered[me]),
             Trouble::Unheard => count(&mut net.unheard[me]),
             _ => unreachable!("{trouble:?} is none of the network's"),
@@ -106,6 +107,7 @@ impl World {
             Trouble::Partition | Trouble::OneWay | Trouble::Loss => self.frames_lost_everywhere(now),
             // What has been sent may still be under way.
             Trouble::Congestion => self.frames_lost_everywhere(now + CONGESTED),
+            Trouble::GatewayGone => self.audit.network_changed(now),
             Trouble::Wire => {
                 for n in [me, incident.other] {
                     self.audit.frames_lost(n, now);

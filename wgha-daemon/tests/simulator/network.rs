@@ -33,6 +33,8 @@ pub struct Network {
     pub congested: u32,
     /// Frames overtake each other.
     pub disorderly: u32,
+    /// The gateway answers nobody.
+    pub gateway_gone: u32,
     /// Whose firewall drops probes.
     pub filtered: [u32; MOST_NODES],
     /// Whose adverts are lost.
@@ -59,6 +61,7 @@ impl Network {
             lossy: 0,
             congested: 0,
             disorderly: 0,
+            gateway_gone: 0,
             filtered: Default::default(),
             unheard: Default::default(),
             arrival: Default::default(),
@@ -129,6 +132,7 @@ impl World {
         let dropped = match packet {
             Packet::Advert(_) => self.network.unheard[from] > 0,
             Packet::Probe(_) | Packet::Answer { .. } => self.network.filtered[to] > 0,
+            Packet::Neighbour => false,
         };
         if dropped || !self.carries(from, to) {
             return;
@@ -169,7 +173,12 @@ impl World {
             return;
         }
         let at = node.clock(self.now);
+        node.kernel.hears(at);
         let rang = match packet {
+            Packet::Neighbour => {
+                node.kernel.answered_by_gateway(at);
+                false
+            }
             Packet::Advert(advert) => node.kernel.ingress(advert, at),
             Packet::Answer { from, to_probe, up } => node.kernel.answered(from, to_probe, up, at),
             Packet::Probe(probe) => {
@@ -185,10 +194,23 @@ impl World {
         }
     }
 
+    /// Whether the gateway hears a node, and that one its answer.
+    pub fn reaches_gateway(&self, me: usize) -> bool {
+        self.carries(me, GATEWAY) && self.network.joins(GATEWAY, me) && self.network.gateway_gone == 0
+    }
+
+    /// The gateway is asked for itself.
+    pub fn ask_gateway(&mut self, me: usize) {
+        if self.reaches_gateway(me) && (self.network.lossy == 0 || !self.random.one_in(3)) {
+            let most = if self.network.congested > 0 { CONGESTED } else { MILLI };
+            let at = self.now + self.random.between(50 * MICRO, most);
+            self.at(at, Event::Frame { to: me, packet: Packet::Neighbour });
+        }
+    }
+
     /// A gateway that hears us answers, mostly.
     pub fn solicit_gateway(&mut self, me: usize) {
-        let reached = self.carries(me, GATEWAY) && self.network.joins(GATEWAY, me);
-        if reached && !self.random.one_in(8) {
+        if self.reaches_gateway(me) && !self.random.one_in(8) {
             let at = self.now + self.random.between(50 * MICRO, MILLI);
             let input = Input::GatewayAnswered(self.nodes[me].clock(at));
             let incarnation = self.nodes[me].incarnation;

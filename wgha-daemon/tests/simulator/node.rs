@@ -14,6 +14,7 @@ use crate::{
     bounds::MILLI,
     group::{Group, Worker},
     kernel::{Kernel, Packet, address},
+    network::GATEWAY,
 };
 
 const MILLION: i64 = 1_000_000;
@@ -55,6 +56,8 @@ pub struct Node {
     /// How many troubles keep its daemon from running in time, and for how long at most.
     pub starved: u32,
     pub starves_for: u64,
+    /// It has a gateway to ask.
+    pub witness: bool,
     /// Since when its kernel half hears.
     pub hears_since: u64,
 }
@@ -82,6 +85,8 @@ pub struct Daemon {
     pub introduced: Vec<Option<u32>>,
     /// How long its lease may last, if it has told so since it runs.
     pub told_lease: Option<Duration>,
+    /// Whether it reaches the gateway, by its own word.
+    pub reaches: Option<bool>,
 }
 
 impl Node {
@@ -107,6 +112,7 @@ impl Node {
             handed_over: None,
             successor_takes: 0,
             next_priority: None,
+            witness: false,
             starved: 0,
             starves_for: 5 * u64::from(settings.interval.number()) * 10 * MILLI,
             hears_since: 0,
@@ -195,6 +201,9 @@ impl Node {
         let goes_on = inherited.until.is_some();
         let mut inbox = VecDeque::from([self.uplink(), self.group.tunnel(), Input::Started(inherited)]);
         inbox.push_back(self.kernel.look(true));
+        if self.witness {
+            inbox.push_back(Input::GatewaysChanged(vec![address(GATEWAY)]));
+        }
         self.daemon = Some(Daemon {
             machine: Machine::new(self.settings),
             worker: Worker::default(),
@@ -209,6 +218,7 @@ impl Node {
             last_told: 0,
             introduced: vec![None; self.kernel.routers.len()],
             told_lease: goes_on.then_some(MAINTENANCE),
+            reaches: None,
         });
         self.kernel.begin(if goes_on { self.kernel.discriminator } else { self.incarnation });
     }

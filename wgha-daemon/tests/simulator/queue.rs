@@ -47,7 +47,8 @@ impl Event {
     pub fn is_eventful(&self) -> bool {
         !matches!(
             self,
-            Self::Frame { packet: Packet::Probe(_) | Packet::Answer { .. }, .. } | Self::Wake { .. }
+            Self::Frame { packet: Packet::Probe(_) | Packet::Answer { .. } | Packet::Neighbour, .. }
+                | Self::Wake { .. }
         )
     }
 }

@@ -187,6 +187,10 @@ pub fn check_nobody(world: &mut World) -> Result<(), String> {
             world.audit.records[me].heard_server = world.now;
             continue;
         }
+        // One that does not reach the gateway may be deaf itself.
+        if world.nodes[me].witness && !world.reaches_gateway(me) {
+            continue;
+        }
         let near = |n: &usize| heard(*n) || world.carries(me, *n);
         let disturbed = (0..records.len()).filter(near).map(|n| records[n].disturbed).max();
         let since = able.max(records[me].heard_server).max(disturbed.unwrap_or_default());
@@ -246,7 +250,8 @@ pub fn check_end(world: &World) -> Result<(), String> {
     for node in &world.nodes {
         let state = node.daemon.as_ref().map(|d| d.machine.state());
         let (want, has) = if node.me == server { (State::Active, true) } else { (State::Backup, false) };
-        let stray = node.group.up && !has && world.now - node.touched < STRAY;
+        let touched = node.touched.max(world.audit.records[node.me].disturbed);
+        let stray = node.group.up && !has && world.now - touched < STRAY;
         if state != Some(want) || node.group.vip != has || (node.group.up != has && !stray) {
             return Err(format!("in the end node {} is {state:?} with {:?}", node.me, node.group));
         }

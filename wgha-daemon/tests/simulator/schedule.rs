@@ -31,6 +31,8 @@ pub struct Schedule {
     /// The longest of the advertisement intervals.
     pub interval: Centiseconds,
     pub starts: Vec<u64>,
+    /// There is a gateway that may be asked.
+    pub witness: bool,
     /// Which node never finds the others through the peer channel.
     pub stranger: Option<usize>,
     pub incidents: Vec<Incident>,
@@ -49,8 +51,10 @@ impl Schedule {
         let incidents = incidents(random, nodes.len(), unit);
         let delay = nodes.iter().map(|n| nanos(n.preempt_delay)).max().unwrap_or_default();
         let end = settled(&incidents, unit) + delay + 20 * unit + 500 * MILLI;
+        let witness = random.one_in(2);
+        let end = if witness { end + hearing_again(&incidents) } else { end };
         add_probes(random, &mut nodes, end);
-        Self { nodes, drifts, interval, starts, stranger, incidents, end }
+        Self { nodes, drifts, interval, starts, witness, stranger, incidents, end }
     }
 
     fn shortest_probing(&self) -> Option<u64> {
@@ -84,6 +88,12 @@ fn settled(incidents: &[Incident], unit: u64) -> u64 {
     let touched = any(&[Trouble::TunnelUp, Trouble::TunnelDown]);
     let stray = if unit >= 50 * MILLI && touched { STRAY } else { 0 };
     last.max(8 * unit) + hold_off.max(stray) + reloads
+}
+
+/// A node that was deaf stays out for a while, for twice as long each time, and does not preempt at once.
+fn hearing_again(incidents: &[Incident]) -> u64 {
+    let deaf = incidents.iter().filter(|i| Trouble::DEAFENING.contains(&i.trouble)).count();
+    ((1 << deaf) + 3) * 1_000 * MILLI
 }
 
 fn nodes(random: &mut Random) -> Vec<Settings> {

@@ -22,17 +22,22 @@ pub struct Seen {
     pub went_on: u64,
     /// Reloads that were given up.
     pub kept_on: u64,
+    /// Nodes that have found that they hear nothing.
+    pub deaf: u64,
+    /// Backups that have not believed a silence.
+    pub held_back: u64,
     /// Moments at which two served, each within its bound.
     pub both: u64,
 }
 
 impl Seen {
-    fn all(&mut self) -> [&mut u64; 14] {
+    fn all(&mut self) -> [&mut u64; 16] {
         let Self { active, claiming, fault, stopping, lapsed, outranked, resigned, .. } = self;
         let Self { unanswered, admin_down, strict, both, made_way, went_on, kept_on, .. } = self;
+        let Self { deaf, held_back, .. } = self;
         [
             active, claiming, fault, stopping, lapsed, outranked, resigned, unanswered, admin_down, strict,
-            both, made_way, went_on, kept_on,
+            both, made_way, went_on, kept_on, deaf, held_back,
         ]
     }
 

@@ -41,6 +41,8 @@ pub enum Trouble {
     Deaf,
     /// This node hears the others, but nobody hears it.
     Mute,
+    /// The gateway answers nobody.
+    GatewayGone,
     /// Its firewall drops probes and answers to it.
     Filter,
     /// Its adverts are lost on the way, all of them.
@@ -66,7 +68,7 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    pub const QUICK: [Self; 23] = [
+    pub const QUICK: [Self; 24] = [
         Self::Crash,
         Self::Kill,
         Self::Stop,
@@ -83,6 +85,7 @@ impl Trouble {
         Self::Disorder,
         Self::Deaf,
         Self::Mute,
+        Self::GatewayGone,
         Self::Filter,
         Self::Unheard,
         Self::Carrier,
@@ -93,6 +96,9 @@ impl Trouble {
     ];
     /// Those after which others wait for longer than usual.
     pub const RELOADS: [Self; 2] = [Self::Reload, Self::ReloadDies];
+    /// Those that may keep a node from hearing anything.
+    pub const DEAFENING: [Self; 6] =
+        [Self::Deaf, Self::Partition, Self::OneWay, Self::Loss, Self::Congestion, Self::GatewayGone];
     /// Those that may keep a node away for the hold-off of 10 s.
     pub const SLOW: [Self; 4] = [Self::EffectFails, Self::MapFails, Self::AdvertsFail, Self::TunnelGone];
 }

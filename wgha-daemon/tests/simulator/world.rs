@@ -34,7 +34,9 @@ impl World {
         let count = schedule.nodes.len();
         let node = |(me, settings): (usize, &_)| {
             let boot = random.between(1, 1_000_000) * MILLI;
-            Node::new(me, count, *settings, boot, schedule.drifts[me])
+            let mut node = Node::new(me, count, *settings, boot, schedule.drifts[me]);
+            node.witness = schedule.witness && settings.detect.is_some();
+            node
         };
         let mut world = Self {
             now: 0,

@@ -272,7 +272,7 @@ impl Generator {
     fn neighbour(&mut self) -> Vec<u8> {
         let net = self.net;
         let (source, destination) =
-            (self.somebody(), self.random.pick(&[net.vip, net.vip2, net.host, net.group]));
+            (self.somebody(), self.random.pick(&[net.vip, net.vip2, net.host, net.own, net.group]));
         let ip = self.ip(source, destination, ICMPV6);
         let kind = self.random.mostly(135 + self.random.clone().byte() % 2, &[133, 134, 137, 128]);
         let code = self.random.mostly(0, &[1]);

@@ -37,6 +37,7 @@ pub struct Reached {
     counters: BTreeSet<&'static str>,
     events: BTreeSet<&'static str>,
     traffic: BTreeSet<u32>,
+    witnessed: u64,
 }
 
 impl Reached {
@@ -59,6 +60,7 @@ impl Reached {
         let missed: Vec<_> = all.map(|c| c.name()).filter(|name| !self.counters.contains(name)).collect();
         assert!(missed.is_empty(), "no packet was counted as {missed:?}: the generator has lost something");
         assert_eq!(self.events.len(), EventKind::ALL.len(), "only these rang: {:?}", self.events);
+        assert!(self.witnessed > 0, "no gateway has answered");
         assert_eq!(self.traffic.len(), 10, "both directions, five kinds of messages");
     }
 }

@@ -6,7 +6,8 @@
 use wgha_common::{
     Address,
     abi::{
-        AdvertSeen, AdvertStamp, Answer, Counter, EventKind, Lease, Revoked, Role, Rung, Sbfd, traffic_index,
+        AdvertSeen, AdvertStamp, Answer, Arrivals, Counter, EventKind, Lease, Revoked, Role, Rung, Sbfd,
+        traffic_index,
     },
 };
 
@@ -106,6 +107,8 @@ impl<'a> Round<'a> {
             _ => {}
         }
         world.peers = if random.one_in(8) { Vec::new() } else { net.peers().to_vec() };
+        let gateways: [Address; 3] = [net.high, net.low, net.vip].map(Into::into);
+        world.gateways = gateways[..random.pick(&[0, 1, 3])].to_vec();
         world.pausing = std::array::from_fn(|_| random.one_in(2));
         world.routers.clear();
         world.answers = Default::default();
@@ -122,6 +125,8 @@ impl<'a> Round<'a> {
         world.places = Default::default();
         kernel.configure(world.uplink, &world.vips, world.stamp);
         kernel.set_sbfd(world.sbfd, &world.peers);
+        kernel.set_gateways(&world.gateways);
+        kernel.arrivals();
         kernel.forget_routers();
         kernel.forget_answers();
         for kind in EventKind::ALL {
@@ -166,6 +171,7 @@ impl<'a> Round<'a> {
         let mut events = self.kernel.events();
         let wanted = self.world.see(input.hook, &input.frame, input.segments);
         reached.note(ran.then, ran.out != input.frame);
+        self.compare_arrivals(input, reached);
         for event in &mut events {
             assert!((started..=now()).contains(&event.at), "the time of {event:?}");
             event.at = 0;
@@ -179,6 +185,15 @@ impl<'a> Round<'a> {
         }
         if got != wanted {
             self.fail(input, &told(&got, &wanted));
+        }
+    }
+
+    fn compare_arrivals(&mut self, input: &Input, reached: &mut Reached) {
+        let Arrivals { any, gateway } = self.kernel.arrivals();
+        let (any, gateway) = (any != 0, gateway != 0);
+        reached.witnessed += u64::from(gateway);
+        if any != self.world.arrived.unwrap_or(any) || gateway != self.world.witnessed {
+            self.fail(input, &format!("ARRIVALS: {any} for anything, {gateway} for a gateway"));
         }
     }
 

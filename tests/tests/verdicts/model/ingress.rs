@@ -51,6 +51,7 @@ fn udp(seen: &mut Seen<'_>, ip: &Ip) -> Verdict {
     };
     let port = seen.world.uplink.wireguard_port;
     if port != 0 && udp.destination == port {
+        seen.world.arrived = None; // data is counted, and that is enough
         if !seen.world.serves() {
             return Verdict::Drop(C::WireguardInFenced);
         }
@@ -314,6 +315,8 @@ fn arp(seen: &mut Seen<'_>, at: usize) -> Verdict {
 }
 
 fn neighbour_answers(seen: &mut Seen<'_>, neighbour: Address, to: Address) {
+    let world = &mut *seen.world;
+    world.witnessed = to == world.uplink.source && world.gateways.contains(&neighbour);
     if seen.world.is_vip(to) && !seen.world.is_vip(neighbour) && seen.world.serves() {
         seen.ring(EventKind::NeighbourAnswered, Event { source: neighbour, ..Event::default() });
     }

@@ -61,6 +61,7 @@ pub struct World {
     pub stamp: AdvertStamp,
     pub sbfd: Sbfd,
     pub peers: Vec<(Address, u32, Outstanding)>,
+    pub gateways: Vec<Address>,
     /// Whether the pause after an event of a kind lasts: it does not ring then.
     pub pausing: [bool; EventKind::COUNT as usize],
     /// Now, if leases do not end within a second.
@@ -80,6 +81,10 @@ pub struct World {
     pub suppressed: [u64; EventKind::COUNT as usize],
     /// Where sessions were last seen.
     pub places: wireguard::Places,
+    /// Whether the last frame is noted as one that has come in; none: it may be.
+    pub arrived: Option<bool>,
+    /// Whether it is noted as an answer of a gateway.
+    pub witnessed: bool,
 }
 
 impl World {
@@ -92,6 +97,7 @@ impl World {
             stamp: AdvertStamp::default(),
             sbfd: Sbfd::default(),
             peers: Vec::new(),
+            gateways: Vec::new(),
             pausing: Default::default(),
             now: 0,
             revoked: (0, Address::UNSPECIFIED),
@@ -102,11 +108,15 @@ impl World {
             rang: Default::default(),
             suppressed: Default::default(),
             places: wireguard::Places::default(),
+            arrived: Some(false),
+            witnessed: false,
         }
     }
 
     /// Puts a frame through.
     pub fn see(&mut self, hook: Hook, frame: &[u8], segments: Segments) -> Outcome {
+        self.arrived = Some(hook != Hook::Egress && self.uplink.vrid != 0);
+        self.witnessed = false;
         let mut seen = Seen {
             hook,
             frame: Frame(frame),

@@ -13,6 +13,7 @@ mod report;
 mod work;
 
 use std::{
+    collections::BTreeMap,
     io,
     net::IpAddr,
     sync::{Arc, mpsc::Sender},
@@ -68,6 +69,13 @@ pub enum Heard {
         /// How long.
         lease: Duration,
     },
+    /// A peer reaches the gateway and could serve, or not, if it can tell.
+    Reaches {
+        /// Which peer.
+        peer: PeerId,
+        /// Whether it does.
+        reaches: Option<bool>,
+    },
     /// The channel to a peer has ended.
     Left(PeerId),
     /// A step of a failover that the main thread sees.
@@ -112,6 +120,8 @@ pub struct Peers {
     publisher: Publisher,
     replica: Replica,
     handshakes: Handshakes,
+    /// Who the peers are that are connected, as they have last said.
+    known: BTreeMap<PeerId, Introduction>,
     report: Report,
     /// What was told when it was last looked at.
     before: Told,
@@ -185,6 +195,7 @@ impl Peers {
             publisher: Publisher::default(),
             replica: Replica::default(),
             handshakes,
+            known: BTreeMap::new(),
             report: Report::of(&addresses),
             before: Told::default(),
             silent_since: clock::now(),
@@ -246,7 +257,11 @@ impl Peers {
         if again && told.is_serving() {
             self.served(true);
         }
-        if again || told.source != before.source || told.lease != before.lease {
+        if again
+            || told.source != before.source
+            || told.lease != before.lease
+            || told.reaches != before.reaches
+        {
             self.introduce();
         }
     }
@@ -314,7 +329,9 @@ impl Peers {
         let Ourselves { priority, discriminator, lease, required_min_rx, vrrp } = self.ourselves;
         let serving = self.before.is_serving();
         let lease = self.before.lease.unwrap_or(lease);
-        let introduction = Introduction { source, priority, serving, discriminator, lease, required_min_rx };
+        let reaches = self.before.reaches;
+        let introduction =
+            Introduction { source, priority, serving, discriminator, lease, required_min_rx, reaches };
         let wireguard = self.device.fingerprint.unwrap_or_default();
         self.channel.introduce(introduction, Fingerprints { vrrp, wireguard });
     }
@@ -391,6 +408,7 @@ impl Peers {
             }
             What::Lost(why) => {
                 tracing::info!(peer = %self.report.address(peer), "peer channel lost: {why}");
+                self.known.remove(&peer);
                 self.tell(Heard::Left(peer)).await;
             }
             What::Refused(why) => {
@@ -404,10 +422,17 @@ impl Peers {
     }
 
     async fn introduced(&mut self, peer: PeerId, introduction: Introduction) {
-        let Introduction { source, priority, discriminator, lease, required_min_rx, .. } = introduction;
+        let Introduction { source, priority, discriminator, lease, required_min_rx, reaches, .. } =
+            introduction;
+        // What it reaches changes nothing of who it is: its probes need not be answered anew.
+        let same = self.known.insert(peer, introduction).is_some_and(|known| known.is_of(&introduction));
+        if same {
+            return self.tell(Heard::Reaches { peer, reaches }).await;
+        }
         let who = Introduced { peer, source, priority, lease, required_min_rx };
         let (taken, is_taken) = oneshot::channel();
         self.tell(Heard::Introduced { who, discriminator, taken }).await;
+        self.tell(Heard::Reaches { peer, reaches }).await;
         let answer = self.channel.answer();
         tokio::spawn(async move {
             if is_taken.await.is_ok() {
@@ -431,7 +456,7 @@ impl Peers {
 
 impl Device {
     fn set(&mut self, endpoints: &[(crate::proto::peers::PeerKey, std::net::SocketAddr)]) {
-        let told: std::collections::BTreeMap<_, _> = endpoints.iter().copied().collect();
+        let told: BTreeMap<_, _> = endpoints.iter().copied().collect();
         for peer in &mut self.peers {
             if let Some(endpoint) = told.get(&peer.key) {
                 peer.endpoint = Some(*endpoint);

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use wgha_common::{Centiseconds, Priority, Timestamp};
 
 use super::*;
-use crate::proto::{Answered, Heard, Introduced, PeerId, TunnelState, UplinkState};
+use crate::proto::{Answered, Heard, Introduced, Listened, PeerId, TunnelState, UplinkState};
 
 const BOOT: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
 
@@ -150,7 +150,26 @@ fn stations_with_probes(
         &[(10_400, Input::TunnelRaised(Ok(()))), (10_500, Input::TunnelChanged(tunnel(true)))],
     );
     let reloading = then(&raised, &[(10_600, Input::ReloadRequested)]);
+    let asked = then(&raised, &[(10_600, Input::GatewaysChanged(vec![address(1)]))]);
+    let listened = |micros, heard, answered| {
+        (micros, Input::Listened(Listened { heard: at(heard), answered: at(answered) }))
+    };
+    let witnessed = then(&asked, &[listened(10_700, 10_650, 0), listened(10_900, 10_800, 10_800)]);
+    let hearing = then(
+        &trusting,
+        &[
+            (10_010, Input::GatewaysChanged(vec![address(1)])),
+            listened(10_020, 10_015, 0),
+            listened(10_030, 10_025, 10_025),
+        ],
+    );
+    let deaf_ticks = [tick(20_002), tick(30_002), tick(40_002)].concat();
+    let questions = [30_010, 50_000, 60_000, 70_000, 90_000].map(|micros| listened(micros, 10_025, 10_025));
+    let deaf = then(&hearing, &[&deaf_ticks[..], &questions].concat());
     let stations = [
+        ("witnessed", witnessed),
+        ("hearing", hearing),
+        ("deaf", deaf),
         ("met", met),
         ("probing", probing),
         ("trusting", trusting),
@@ -190,6 +209,13 @@ fn inputs(at: Timestamp) -> Vec<Input> {
     }
     inputs.extend([introduced(0, 200), introduced(1, 255), Input::PeerLeft(PeerId(0))]);
     inputs.extend([Timestamp::ZERO, at].map(Input::GatewayAnswered));
+    inputs.extend([vec![], vec![address(1)]].map(Input::GatewaysChanged));
+    for (heard, answered) in [(Timestamp::ZERO, Timestamp::ZERO), (at, Timestamp::ZERO), (at, at)] {
+        inputs.push(Input::Listened(Listened { heard, answered }));
+    }
+    inputs.push(Input::Listened(Listened { heard: Timestamp::from_nanos(u64::MAX), answered: at }));
+    let reaches = |reaches| Input::PeerReaches { peer: PeerId(0), reaches };
+    inputs.extend([Some(true), Some(false), None].map(reaches));
     let no_carrier = UplinkState { running: false, ..uplink() };
     inputs.extend([UplinkState::default(), no_carrier, uplink()].map(Input::UplinkChanged));
     let no_port = TunnelState { listen_port: None, ..tunnel(true) };
@@ -274,6 +300,8 @@ fn the_stations_are_what_they_are_called() {
         ("serving with peers", State::Active),
         ("reloading", State::Active),
         ("reloading with peers", State::Active),
+        ("witnessed", State::Active),
+        ("deaf", State::Backup),
     ] {
         assert!(states.contains(&(name, want)), "{name} in {states:?}");
     }

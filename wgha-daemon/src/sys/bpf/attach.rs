@@ -15,7 +15,7 @@ use nix::sys::statfs::{FsType, statfs};
 use wgha_common::IfIndex;
 
 use super::{
-    detach::detach,
+    detach::{detach, interface_of},
     load::{BpfError, EGRESS, INGRESS, Programs},
     pins::namespace,
 };
@@ -93,7 +93,7 @@ pub struct Attachment {
 /// What keeps a program attached.
 #[derive(Debug)]
 enum Hold {
-    Pinned(#[expect(dead_code, reason = "the pin keeps what this refers to")] PinnedLink, PathBuf),
+    Pinned(PinnedLink, PathBuf),
     Link(#[expect(dead_code, reason = "closing it detaches")] FdLink),
     /// Not a link: the filter stays until it is removed.
     Clsact(#[expect(dead_code, reason = "dropping it detaches")] SchedClassifierLink),
@@ -108,8 +108,66 @@ impl Attachment {
 
     /// Ends, and leaves the programs where they are; without pins they come off all the same.
     pub fn leave(mut self) {
+        self.pin_again();
         self.holds.drain(..).for_each(std::mem::forget);
     }
+
+    /// Where its links are pinned, to be looked at with [`is_in_place`].
+    #[must_use]
+    pub fn pins(&self) -> Vec<PathBuf> {
+        self.pinned().into_iter().map(Path::to_owned).collect()
+    }
+
+    /// Whether every link with a pin still has it, and is attached.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        self.pinned().iter().all(|pin| is_in_place(pin, self.link))
+    }
+
+    /// Somebody has removed pins, or taken programs off: everything is put back. What is in place stays there.
+    ///
+    /// # Errors
+    /// As [`attach`].
+    pub fn mend(mut self, programs: &mut Programs, place: Place<'_>, wish: Attach) -> Result<Self, BpfError> {
+        let holds = self.holds.len();
+        self.pin_again();
+        if self.holds.len() == holds && self.is_in_place() {
+            return Ok(self);
+        }
+        // What has no pin would not be found, and stay for ever beside what is attached anew.
+        self.holds.retain(|hold| matches!(hold, Hold::Pinned(..)));
+        self.leave();
+        attach(programs, place, wish)
+    }
+
+    /// Pins anew what somebody has removed the pin of, if there still is a bpffs.
+    fn pin_again(&mut self) {
+        let holds = std::mem::take(&mut self.holds);
+        self.holds = holds.into_iter().filter_map(pinned_again).collect();
+    }
+}
+
+/// `None`: it could not be, and its program has come off.
+fn pinned_again(hold: Hold) -> Option<Hold> {
+    let Hold::Pinned(link, path) = hold else { return Some(hold) };
+    if path.exists() {
+        return Some(Hold::Pinned(link, path));
+    }
+    if let Err(e) = prepare(path.parent().unwrap_or(&path)) {
+        tracing::warn!(pin = %path.display(), "the pin is gone, the fence ends with this process: {e}");
+        return Some(Hold::Link(FdLink::from(link)));
+    }
+    // Whoever fails to pin a link closes it.
+    let pinned = FdLink::from(link).pin(&path);
+    let pinned =
+        pinned.inspect_err(|e| tracing::error!(pin = %path.display(), "cannot be pinned again: {e}"));
+    Some(Hold::Pinned(pinned.ok()?, path))
+}
+
+/// Whether a link is pinned there, and attached to that interface.
+#[must_use]
+pub fn is_in_place(pin: &Path, link: IfIndex) -> bool {
+    interface_of(pin).is_ok_and(|index| index == Some(link))
 }
 
 impl Drop for Attachment {
@@ -220,7 +278,7 @@ pub fn attach(programs: &mut Programs, place: Place<'_>, wish: Attach) -> Result
             Ok((ingress, hold)) => {
                 holds.push(hold);
                 let attachment = Attachment { ingress, egress, link: place.link, holds };
-                remove_leftovers(place.bpffs, &attachment.pins())?;
+                remove_leftovers(place.bpffs, &attachment.pinned())?;
                 attachment.unused().for_each(|direction| remove_filter(place.interface, direction));
                 return Ok(attachment);
             }
@@ -241,7 +299,7 @@ impl Attachment {
         ingress.into_iter().chain(egress)
     }
 
-    fn pins(&self) -> Vec<&Path> {
+    fn pinned(&self) -> Vec<&Path> {
         let pinned = self.holds.iter().filter_map(|hold| match hold {
             Hold::Pinned(_, pin) => Some(pin.as_path()),
             Hold::Link(_) | Hold::Clsact(_) => None,

@@ -15,8 +15,8 @@ use aya::{
 use wgha_common::{
     Address,
     abi::{
-        AdvertSeen, AdvertStamp, Answer, Counter, Direction, Lease, MAX_PEERS, OUTSTANDING, Outstanding,
-        Revoked, Rung, Sbfd, Traffic, UplinkConfig, traffic_index,
+        AdvertSeen, AdvertStamp, Answer, Arrivals, Counter, Direction, Lease, MAX_GATEWAYS, MAX_PEERS,
+        OUTSTANDING, Outstanding, Revoked, Rung, Sbfd, Traffic, UplinkConfig, traffic_index,
     },
     wire::wireguard::MessageType,
 };
@@ -38,6 +38,8 @@ pub struct Maps {
     peers: HashMap<MapData, Address, u32>,
     probes: Shared<Outstanding>,
     answers: Shared<Answer>,
+    gateways: HashMap<MapData, Address, u8>,
+    arrivals: Shared<Arrivals>,
     routers: HashMap<MapData, Address, AdvertSeen>,
     rung: Array<MapData, Rung>,
     counters: PerCpuArray<MapData, u64>,
@@ -56,6 +58,8 @@ impl Maps {
             peers: take(ebpf, "PEERS")?,
             probes: Shared::take(ebpf, "PROBES", true)?,
             answers: Shared::take(ebpf, "ANSWERS", false)?,
+            gateways: take(ebpf, "GATEWAYS")?,
+            arrivals: Shared::take(ebpf, "ARRIVALS", false)?,
             routers: take(ebpf, "ROUTERS")?,
             rung: take(ebpf, "RUNG")?,
             counters: take(ebpf, "COUNTERS")?,
@@ -197,6 +201,38 @@ impl Maps {
             std::hint::spin_loop();
         }
         Ok(Answer::default())
+    }
+
+    /// Writes `GATEWAYS`: these, and no others; the first ones, if they are more than it has room for.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn set_gateways(&mut self, gateways: &[IpAddr]) -> Result<(), BpfError> {
+        let gateways: Vec<_> =
+            gateways.iter().take(MAX_GATEWAYS as usize).map(|gateway| (Address::from(*gateway), 0)).collect();
+        set_all(&mut self.gateways, &gateways).map_err(|e| BpfError::Map("GATEWAYS", e))
+    }
+
+    /// Reads `ARRIVALS`.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn arrivals(&self) -> Result<Arrivals, BpfError> {
+        Ok(Arrivals {
+            any: self.arrivals.word(0, offset_of!(Arrivals, any))?.load(SeqCst),
+            gateway: self.arrivals.word(0, offset_of!(Arrivals, gateway))?.load(SeqCst),
+        })
+    }
+
+    /// How much of what `ARRIVALS` does not note has come in, passed or not: WireGuard's data.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn data_in(&self) -> Result<u64, BpfError> {
+        let passed = self.traffic(Direction::Ingress, MessageType::Transport)?.packets;
+        let fenced = self.counters.get(&(Counter::WireguardInFenced as u32), 0);
+        let fenced = fenced.map_err(|e| BpfError::Map("COUNTERS", e))?;
+        Ok(fenced.iter().fold(passed, |sum, cpu| sum.wrapping_add(*cpu)))
     }
 
     /// Reads `LEASE`, as the kernel has it.

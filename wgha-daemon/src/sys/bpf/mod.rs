@@ -5,6 +5,7 @@ mod detach;
 pub mod events;
 pub mod load;
 pub mod maps;
+pub mod mark;
 pub mod pins;
 mod shared;
 

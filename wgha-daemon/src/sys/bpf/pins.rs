@@ -11,10 +11,10 @@ use std::{
 };
 
 use aya::{
-    Ebpf,
-    maps::{Map, MapData, MapInfo, MapType},
+    Ebpf, Pod,
+    maps::{Array, Map, MapData, MapInfo, MapType},
 };
-use wgha_common::abi::{ABI_VERSION, PINNED};
+use wgha_common::abi::{ABI_VERSION, Lease, PINNED, Revoked};
 
 use super::load::BpfError;
 
@@ -75,6 +75,12 @@ impl Pins {
         Ok(())
     }
 
+    /// What a map of one record holds.
+    fn record<T: Pod>(&self, map: &str) -> Option<T> {
+        let map = Map::from_map_data(MapData::from_pin(self.path(map)).ok()?).ok()?;
+        Array::<_, T>::try_from(map).ok()?.get(&0, 0).ok()
+    }
+
     /// Whether they stay when this is dropped.
     pub(super) const fn set_stay(&mut self, stay: bool) {
         self.stay = stay;
@@ -95,6 +101,13 @@ impl Drop for Pins {
             tracing::warn!("still pinned: {e:#}");
         }
     }
+}
+
+/// The lease in the maps that are pinned for this uplink, and the newest epoch that is over; none: there are no such maps.
+#[must_use]
+pub fn lease(bpffs: &Path, uplink: &str) -> Option<(Lease, u64)> {
+    let pins = Pins::new(bpffs, uplink);
+    Some((pins.record::<Lease>("LEASE")?, pins.record::<Revoked>("REVOKED")?.epoch))
 }
 
 /// Removes the pins of all maps of this network namespace.
@@ -132,7 +145,7 @@ fn uplink_of(folder: &str) -> Option<&str> {
 }
 
 /// A bpffs takes no dots in names.
-fn on_bpffs(interface: &str) -> String {
+pub(super) fn on_bpffs(interface: &str) -> String {
     interface.replace('%', "%25").replace('.', "%2e")
 }
 

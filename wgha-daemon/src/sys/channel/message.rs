@@ -67,7 +67,10 @@ const WAITS: u8 = 6;
 impl Message {
     pub(super) fn emit(&self) -> Result<Vec<u8>, MessageError> {
         match self {
-            Self::Introduce(introduction, fingerprints) => emit(INTRODUCE, &(introduction, fingerprints)),
+            Self::Introduce(introduction, fingerprints) => {
+                let bytes = emit(INTRODUCE, &(introduction, fingerprints))?;
+                Ok([bytes, introduction.reaches.map(u8::from).into_iter().collect()].concat())
+            }
             Self::Records(records) => emit(RECORDS, records),
             Self::Ping(number) => emit(PING, number),
             Self::Pong(pong) => emit(PONG, pong),
@@ -81,7 +84,9 @@ impl Message {
         let (kind, body) = bytes.split_first().ok_or(MessageError::Empty)?;
         Ok(Some(match *kind {
             INTRODUCE => {
-                let (introduction, fingerprints): (Introduction, _) = parse(INTRODUCE, body)?;
+                let ((mut introduction, fingerprints), later): ((Introduction, _), _) =
+                    parse_start(INTRODUCE, body)?;
+                introduction.reaches = reaches(later);
                 for time in [introduction.lease, introduction.required_min_rx] {
                     if time > TIME_MAX {
                         return Err(MessageError::Time(time));
@@ -110,8 +115,21 @@ fn emit<T: Serialize + ?Sized>(kind: u8, body: &T) -> Result<Vec<u8>, MessageErr
 }
 
 fn parse<T: DeserializeOwned>(kind: u8, body: &[u8]) -> Result<T, MessageError> {
-    let read = postcard::take_from_bytes(body);
-    read.map(|(value, _later)| value).map_err(|source| MessageError::Body { kind, source })
+    parse_start(kind, body).map(|(value, _later)| value)
+}
+
+/// A body, and what a later version has said after it.
+fn parse_start<T: DeserializeOwned>(kind: u8, body: &[u8]) -> Result<(T, &[u8]), MessageError> {
+    postcard::take_from_bytes(body).map_err(|source| MessageError::Body { kind, source })
+}
+
+/// What follows an introduction: nothing in the first version.
+const fn reaches(later: &[u8]) -> Option<bool> {
+    match later {
+        [0, ..] => Some(false),
+        [1, ..] => Some(true),
+        _ => None,
+    }
 }
 
 /// The longest message fits into a frame: a record is at most 84 bytes.
@@ -140,6 +158,26 @@ mod tests {
             discriminator: u32::MAX,
             lease: Duration::from_millis(50),
             required_min_rx: Duration::from_millis(10),
+            reaches: None,
+        }
+    }
+
+    fn reaches(reaches: Option<bool>) -> Introduction {
+        Introduction { reaches, ..introduction() }
+    }
+
+    /// The first version says nothing of the gateway, and skips what is said of it.
+    #[test]
+    fn what_is_reached_is_said_last_and_need_not_be() {
+        let emit = |who| Message::Introduce(who, Fingerprints::default()).emit().unwrap();
+        let (without, with) = (emit(introduction()), emit(reaches(Some(true))));
+        assert_eq!(with.strip_prefix(without.as_slice()), Some([1].as_slice()));
+        for (later, want) in
+            [(vec![], None), (vec![0, 9], Some(false)), (vec![1], Some(true)), (vec![7], None)]
+        {
+            let bytes = [without.clone(), later].concat();
+            let Some(Message::Introduce(who, _)) = Message::parse(&bytes).unwrap() else { panic!() };
+            assert_eq!(who, reaches(want));
         }
     }
 
@@ -148,6 +186,8 @@ mod tests {
         let pong = Pong { number: u64::MAX, received: i64::MIN, sent: i64::MAX };
         for message in [
             Message::Introduce(introduction(), Fingerprints::default()),
+            Message::Introduce(reaches(Some(true)), Fingerprints::default()),
+            Message::Introduce(reaches(Some(false)), Fingerprints::default()),
             Message::Records(vec![longest_record(); RECORDS_MAX]),
             Message::Ping(7),
             Message::Pong(pong),

@@ -138,6 +138,7 @@ fn introduction(test: u8, n: u8) -> Introduction {
         discriminator: u32::from(n),
         lease: Duration::from_millis(50),
         required_min_rx: Duration::from_millis(10),
+        reaches: Some(n == 1),
     }
 }
 
