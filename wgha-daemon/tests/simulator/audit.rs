@@ -48,6 +48,9 @@ pub struct Record {
     pub state: Option<(State, u64)>,
     /// Since when it believes that it serves, and does not.
     pub deluded_since: Option<u64>,
+    /// When it last reached the gateway, and since when it hears nothing at all, if that came all at once.
+    pub reached: u64,
+    pub deaf_since: Option<u64>,
     /// When something last happened to it that is not its own doing.
     pub disturbed: u64,
     /// When its machine has stood still last, from and until.
@@ -134,6 +137,7 @@ impl Audit {
         rules::check_found_dead(world)?;
         rules::check_both(world)?;
         rules::check_nobody(world)?;
+        rules::check_deaf(world)?;
         rules::check_stuck(world)
     }
 

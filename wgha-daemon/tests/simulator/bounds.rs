@@ -27,6 +27,8 @@ pub const RELOAD: u64 = 10_200 * MILLI;
 pub const HANDED_OVER: u64 = 6_000 * MILLI;
 /// Frames that were lost longer ago do not matter to a verdict by probes any more.
 pub const MEMORY: u64 = 2_000 * MILLI;
+/// Who hears nothing any more has found out by then, even if it had heard little before: 3 s, and the questions.
+pub const DEAF: u64 = 6_000 * MILLI;
 /// A tunnel that somebody has set up on a node that does not serve is lowered by then.
 pub const STRAY: u64 = 5_100 * MILLI;
 /// A node that was asked to stop has undone everything by then: a few effects of 40 ms at most.

@@ -113,9 +113,12 @@ impl World {
                     self.audit.frames_lost(n, now);
                 }
             }
-            // What a lease is worth whose clock has stood still nobody can know.
-            Trouble::Deaf | Trouble::Mute | Trouble::Carrier | Trouble::PauseVmAndClock => {
-                self.audit.frames_lost(me, now);
+            Trouble::Deaf | Trouble::Mute | Trouble::Carrier => self.audit.frames_lost(me, now),
+            // What a lease is worth whose clock has stood still nobody can know, nor can the node itself know that it has
+            // missed something: for as long as a deadline lasts it goes by what was.
+            Trouble::PauseVmAndClock => {
+                let until = now + self.audit.bounds.deadline();
+                self.audit.frames_lost(me, until);
             }
             Trouble::Filter => self.audit.probes_lost(me, now),
             Trouble::PauseVm | Trouble::Unheard | Trouble::Crash => self.audit.adverts_lost(me, now),

@@ -199,6 +199,11 @@ impl World {
         self.carries(me, GATEWAY) && self.network.joins(GATEWAY, me) && self.network.gateway_gone == 0
     }
 
+    /// Whether frames of nobody reach a node.
+    pub fn is_deaf(&self, me: usize) -> bool {
+        (0..self.nodes.len()).chain([GATEWAY]).all(|from| from == me || !self.network.joins(from, me))
+    }
+
     /// The gateway is asked for itself.
     pub fn ask_gateway(&mut self, me: usize) {
         if self.reaches_gateway(me) && (self.network.lossy == 0 || !self.random.one_in(3)) {

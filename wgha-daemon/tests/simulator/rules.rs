@@ -8,6 +8,7 @@
 //! | Two nodes within reach do not both serve (I7) | [`Bounds::both`]; [`Bounds::both_asleep`] if one of them stands still |
 //! | A node whose daemon has done what it had to do serves only as Active, and lets adverts out only as Claiming or Active (I4) | none |
 //! | Who is able to serve, and hears nobody who does, serves | [`Bounds::nobody`] after the last disturbance of anybody that it hears or is heard by |
+//! | Who suddenly hears nothing, not even the gateway that had answered it, does not go on to serve | [`DEAF`] |
 //! | Every state is left again: a claim is decided, a stop ends, and an Active Router without a lease notices (I5) | [`Bounds::claiming`], [`STOPPING`], [`Bounds::deluded`] |
 //! | In the end one serves, the best if all preempt, with VIP and tunnel; the others have neither, and stand by | |
 //!
@@ -27,7 +28,7 @@ use wgha_common::abi::{Role, outranks};
 
 use crate::{
     audit::Found,
-    bounds::{ESTABLISHED, HANDED_OVER, MEMORY, REACH, STOPPING, STRAY},
+    bounds::{DEAF, ESTABLISHED, HANDED_OVER, MEMORY, MILLI, REACH, STOPPING, STRAY},
     kernel::address,
     node::Node,
     world::World,
@@ -39,12 +40,16 @@ pub fn observe(world: &mut World, me: usize) -> bool {
     let node = &world.nodes[me];
     let (serves, able, starved) = (node.serves(now), node.is_able(), node.starved > 0);
     let epoch = node.kernel.lease.epoch;
+    let (reaches, deaf) = (world.reaches_gateway(me), world.is_deaf(me));
     let state = node.daemon.as_ref().map(|d| d.machine.state());
     let record = &mut world.audit.records[me];
     record.state = state.map(|is| record.state.filter(|(was, _)| *was == is).unwrap_or((is, now)));
     record.able_since = able.then(|| record.able_since.unwrap_or(now));
     let begins = serves && record.serving_since.is_none();
     record.serving_since = serves.then(|| record.serving_since.unwrap_or(now));
+    record.reached = if reaches { now } else { record.reached };
+    let sudden = |since: &u64| *since < record.reached + 1_000 * MILLI;
+    record.deaf_since = deaf.then(|| record.deaf_since.unwrap_or(now)).filter(sudden);
     if starved {
         record.disturbed = now;
     }
@@ -197,6 +202,21 @@ pub fn check_nobody(world: &mut World) -> Result<(), String> {
         let since = since.max(world.audit.everywhere());
         if world.now.saturating_sub(since) > world.audit.bounds.nobody() {
             return Err(format!("node {me} is able, but nobody that it hears serves since {since}"));
+        }
+    }
+    Ok(())
+}
+
+/// Who hears nothing cannot serve, whatever it says: its witness tells it.
+pub fn check_deaf(world: &World) -> Result<(), String> {
+    for (me, record) in world.audit.records.iter().enumerate() {
+        let node = &world.nodes[me];
+        let (Some(deaf), Some(serving)) = (record.deaf_since, record.serving_since) else { continue };
+        let answered =
+            |n: &Node| n.daemon.as_ref().is_some_and(|d| d.machine.gateway_answered_at().is_some());
+        let since = deaf.max(serving).max(record.disturbed);
+        if node.is_prompt() && answered(node) && world.now - since > DEAF {
+            return Err(format!("node {me} serves although it hears nothing since {deaf}"));
         }
     }
     Ok(())
