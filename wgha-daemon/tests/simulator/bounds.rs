@@ -29,6 +29,8 @@ pub const HANDED_OVER: u64 = 6_000 * MILLI;
 pub const MEMORY: u64 = 2_000 * MILLI;
 /// Who hears nothing any more has found out by then, even if it had heard little before: 3 s, and the questions.
 pub const DEAF: u64 = 6_000 * MILLI;
+/// A gateway that has answered so long ago has answered lately: it is asked every second.
+pub const LATELY: u64 = 2_000 * MILLI;
 /// A tunnel that somebody has set up on a node that does not serve is lowered by then.
 pub const STRAY: u64 = 5_100 * MILLI;
 /// A node that was asked to stop has undone everything by then: a few effects of 40 ms at most.

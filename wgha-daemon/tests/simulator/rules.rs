@@ -28,7 +28,7 @@ use wgha_common::abi::{Role, outranks};
 
 use crate::{
     audit::Found,
-    bounds::{DEAF, ESTABLISHED, HANDED_OVER, MEMORY, MILLI, REACH, STOPPING, STRAY},
+    bounds::{DEAF, ESTABLISHED, HANDED_OVER, LATELY, MEMORY, MILLI, REACH, STOPPING, STRAY},
     kernel::address,
     node::Node,
     world::World,
@@ -166,7 +166,7 @@ pub fn check_both(world: &mut World) -> Result<(), String> {
             let since = since.max(world.audit.reach_since(a, b));
             let most = if [a, b].into_iter().all(|n| world.nodes[n].is_prompt()) {
                 bounds.both()
-            } else if [a, b].into_iter().any(|n| world.nodes[n].handed_over.is_some()) {
+            } else if [a, b].into_iter().any(|n| has_others_wait(&world.nodes[n])) {
                 bounds.both_asleep().max(HANDED_OVER + REACH)
             } else {
                 bounds.both_asleep()
@@ -177,6 +177,11 @@ pub fn check_both(world: &mut World) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether its lease may last for longer than usual, because others have been told to wait for its successor.
+fn has_others_wait(node: &Node) -> bool {
+    node.handed_over.is_some() || node.kernel.said > node.settings.interval
 }
 
 pub fn check_nobody(world: &mut World) -> Result<(), String> {
@@ -212,10 +217,11 @@ pub fn check_deaf(world: &World) -> Result<(), String> {
     for (me, record) in world.audit.records.iter().enumerate() {
         let node = &world.nodes[me];
         let (Some(deaf), Some(serving)) = (record.deaf_since, record.serving_since) else { continue };
-        let answered =
-            |n: &Node| n.daemon.as_ref().is_some_and(|d| d.machine.gateway_answered_at().is_some());
+        // One whose gateway had not answered lately takes it for silent: what else is silent says nothing then.
+        let lately = node.clock(deaf.saturating_sub(LATELY));
+        let at = node.daemon.as_ref().and_then(|d| d.machine.gateway_answered_at());
         let since = deaf.max(serving).max(record.disturbed);
-        if node.is_prompt() && answered(node) && world.now - since > DEAF {
+        if node.is_prompt() && at.is_some_and(|at| at > lately) && world.now - since > DEAF {
             return Err(format!("node {me} serves although it hears nothing since {deaf}"));
         }
     }
