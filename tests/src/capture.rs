@@ -19,7 +19,7 @@ use crate::{Frame, Namespace, Server, Topology, Which, clock, process::locked, s
 /// A captured frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packet {
-    /// `CLOCK_MONOTONIC` ns at which the kernel saw it.
+    /// `CLOCK_BOOTTIME` ns at which the kernel saw it.
     pub at_ns: u64,
     /// Whether the interface sent it; else it received it.
     pub sent: bool,

@@ -1,4 +1,4 @@
-//! The one clock (`CLOCK_MONOTONIC`, as in wgha's events) and waiting for conditions.
+//! The one clock (`CLOCK_BOOTTIME`, as in wgha's events) and waiting for conditions.
 
 use std::{
     env,
@@ -13,10 +13,10 @@ use crate::{interrupt, sys};
 /// Between two looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(15);
 
-/// `CLOCK_MONOTONIC` in nanoseconds: the clock of `at_ns` in wgha's events, and of all captures and probes.
+/// `CLOCK_BOOTTIME` in nanoseconds, which never goes back: the clock of `at_ns` in wgha's events, and of all captures and probes.
 #[must_use]
 pub fn monotonic_ns() -> u64 {
-    sys::clock_ns(libc::CLOCK_MONOTONIC)
+    sys::clock_ns(libc::CLOCK_BOOTTIME)
 }
 
 /// Says by how much everything takes longer here: in a virtual machine whose processor is emulated, 8 times.

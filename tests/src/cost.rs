@@ -17,7 +17,7 @@ use aya::{
 };
 use wgha_common::{
     Address, Timestamp,
-    abi::{AdvertStamp, Lease, Role, Sbfd, UplinkConfig},
+    abi::{AdvertStamp, Lease, Peer, Role, Sbfd, UplinkConfig},
 };
 
 use crate::{
@@ -263,7 +263,7 @@ impl Net {
             wireguard_port: WIREGUARD_PORT,
             vrid: VRID,
             family: self.ip_version(),
-            reserved: 0,
+            flags: 0,
         };
         let until = Timestamp::from_nanos(monotonic_ns()) + HOUR;
         let stamp = AdvertStamp { priority: PRIORITY, interval: INTERVAL_CS, ..AdvertStamp::default() };
@@ -273,7 +273,7 @@ impl Net {
         set(ebpf, "ADVERT", stamp)?;
         set(ebpf, "SBFD", sbfd)?;
         insert(ebpf, "VIPS", self.vip, 64_u8)?;
-        insert(ebpf, "PEERS", self.peer, 0_u32)
+        insert(ebpf, "PEERS", self.peer, Peer::unknown(0))
     }
 }
 

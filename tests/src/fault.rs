@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// ff02::12, to which VRRP speaks (RFC 9568 §5.1.2.2).
-const VRRP_GROUP: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
+pub(crate) const VRRP_GROUP: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
 /// How long the kernel may take to acknowledge.
 const ACKNOWLEDGED: Duration = Duration::from_secs(2);
 
@@ -253,7 +253,8 @@ impl Resignation {
     }
 }
 
-fn link_local(server: &Namespace) -> Result<IpAddr> {
+/// Where the adverts of an IPv6 server come from.
+pub(crate) fn link_local(server: &Namespace) -> Result<IpAddr> {
     let shown = server.ip(&format!("-6 -brief address show dev {UPLINK} scope link"))?;
     let address = shown.split_whitespace().find_map(|word| word.strip_suffix("/64"));
     Ok(address.context("no link-local address on the uplink")?.parse()?)

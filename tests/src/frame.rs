@@ -53,6 +53,8 @@ pub struct Udp<'a> {
 pub struct Bfd {
     /// 0 AdminDown, 1 Down, 3 Up.
     pub state: u8,
+    /// Why: 3 because of the question, 7 administratively.
+    pub diagnostic: u8,
     /// The D bit: it asks; else it answers.
     pub asks: bool,
     /// My Discriminator.
@@ -110,9 +112,9 @@ impl<'a> Frame<'a> {
     #[must_use]
     pub fn bfd(&self) -> Option<Bfd> {
         let udp = self.udp().filter(|u| u.source_port == SBFD_PORT || u.destination_port == SBFD_PORT)?;
-        let flags = *udp.payload.get(1)?;
+        let (diagnostic, flags) = (udp.payload.first()? & 0x1f, *udp.payload.get(1)?);
         let (mine, yours) = (be32(udp.payload, 4)?, be32(udp.payload, 8)?);
-        Some(Bfd { state: flags >> 6, asks: flags & 2 != 0, mine, yours })
+        Some(Bfd { state: flags >> 6, diagnostic, asks: flags & 2 != 0, mine, yours })
     }
 
     /// The ports of the TCP segment in it, from and to; and whether it opens a connection.
@@ -259,7 +261,7 @@ mod tests {
         let ends = crate::packets::Ip::new(Ipv4Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into(), 17);
         let question = crate::packets::sbfd_question(7, 9);
         let frame = crate::packets::Datagram::new(50000, SBFD_PORT, question).frame(&ends);
-        assert_eq!(Frame(&frame).bfd(), Some(Bfd { state: 1, asks: true, mine: 7, yours: 9 }));
+        assert_eq!(Frame(&frame).bfd(), Some(Bfd { state: 1, diagnostic: 0, asks: true, mine: 7, yours: 9 }));
         let other = crate::packets::Datagram::new(50000, 3784, vec![0; 24]).frame(&ends);
         assert_eq!(Frame(&other).bfd(), None);
     }

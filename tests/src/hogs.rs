@@ -135,7 +135,7 @@ pub struct Sleeper {
 /// A late wake-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Late {
-    /// `CLOCK_MONOTONIC` ns of the wake-up.
+    /// `CLOCK_BOOTTIME` ns of the wake-up.
     pub at_ns: u64,
     /// By how much.
     pub by: Duration,

@@ -66,6 +66,8 @@ pub struct Settings {
     pub detect: Option<(&'static str, u8)>,
     /// `[detect] witness`, unless the default is meant.
     pub witness: Option<&'static str>,
+    /// Lines of `[health]`.
+    pub health: String,
 }
 
 impl Settings {
@@ -83,13 +85,14 @@ impl Settings {
             peer: Some(plan.server(which.other()).to_string()),
             detect: usual_detect(),
             witness: None,
+            health: String::new(),
         }
     }
 
     /// The configuration file.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        let Self { priority, advert_interval, preempt, attach, more_vrrp, .. } = self;
+        let Self { priority, advert_interval, preempt, attach, more_vrrp, health, .. } = self;
         let vrid = Plan::VRID;
         let peer = self.peer.as_ref().map(|a| format!("[[peer]]\naddress = \"{a}\"\n")).unwrap_or_default();
         let detect = self
@@ -98,12 +101,13 @@ impl Settings {
         let witness = self.witness.map(|witness| format!("witness = \"{witness}\"\n"));
         let detect =
             ["[detect]\n".to_owned(), detect.unwrap_or_default(), witness.unwrap_or_default()].concat();
+        let health = if health.is_empty() { String::new() } else { format!("\n[health]\n{health}") };
         let port = self.listen_port.map(|port| format!("listen_port = {port}\n")).unwrap_or_default();
         format!(
             "[uplink]\ninterface = \"{UPLINK}\"\nattach = \"{attach}\"\n\n\
              [wireguard]\ninterface = \"{TUNNEL}\"\n{port}\n\
              [vrrp]\nid = {vrid}\npriority = {priority}\nadvert_interval = \"{advert_interval}\"\n\
-             preempt = {preempt}\npreempt_delay = \"0s\"\nvirtual_addresses = {:?}\n{more_vrrp}\n{peer}{detect}",
+             preempt = {preempt}\npreempt_delay = \"0s\"\nvirtual_addresses = {:?}\n{more_vrrp}\n{peer}{detect}{health}",
             self.virtual_addresses
         )
     }

@@ -24,7 +24,7 @@ const ECHO_LEN: usize = 16;
 /// One echo request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
-    /// `CLOCK_MONOTONIC` ns at which it was sent.
+    /// `CLOCK_BOOTTIME` ns at which it was sent.
     pub sent_ns: u64,
     /// Its answer, if there was one.
     pub answer: Option<Answer>,
@@ -33,7 +33,7 @@ pub struct Probe {
 /// One echo reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
-    /// `CLOCK_MONOTONIC` ns at which it was received.
+    /// `CLOCK_BOOTTIME` ns at which it was received.
     pub at_ns: u64,
     /// Its hop limit, which names the server: [`Which::hop_limit`].
     pub hop_limit: u8,

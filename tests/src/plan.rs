@@ -145,6 +145,15 @@ impl Plan {
         }
     }
 
+    /// An address on the servers' segment that is nobody's.
+    #[must_use]
+    pub const fn stranger(&self) -> IpAddr {
+        match self.a {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(192, 0, 2, 66)),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x66)),
+        }
+    }
+
     /// An address with the length of its prefix.
     #[must_use]
     pub fn with_prefix(&self, address: IpAddr) -> String {

@@ -29,7 +29,7 @@ const LEN: usize = 16;
 /// A probe that was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Echoed {
-    /// `CLOCK_MONOTONIC` ns at which the probe was sent.
+    /// `CLOCK_BOOTTIME` ns at which the probe was sent.
     pub sent_ns: u64,
     /// And at which its answer came.
     pub at_ns: u64,

@@ -195,7 +195,7 @@ pub fn bind_to_device(fd: &impl AsRawFd, interface: &str) -> io::Result<()> {
     check(rc).map(drop)
 }
 
-/// Sleeps until `CLOCK_MONOTONIC` shows `ns`.
+/// Sleeps until `CLOCK_BOOTTIME` shows `ns`.
 pub fn sleep_until(ns: u64) {
     let until = libc::timespec {
         tv_sec: libc::time_t::try_from(ns / 1_000_000_000).unwrap_or(libc::time_t::MAX),
@@ -205,7 +205,7 @@ pub fn sleep_until(ns: u64) {
     // SAFETY: a timespec that lives through the call; with an absolute time there is no remainder.
     unsafe {
         libc::clock_nanosleep(
-            libc::CLOCK_MONOTONIC,
+            libc::CLOCK_BOOTTIME,
             libc::TIMER_ABSTIME,
             &raw const until,
             std::ptr::null_mut(),

@@ -168,6 +168,17 @@ impl Topology {
         })
     }
 
+    /// Somebody else's machine on the servers' segment: its interface is `eth0`, with the address of [`Plan::stranger`].
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn plug_stranger(&self) -> Result<Namespace> {
+        let stranger = machine("a stranger")?;
+        plug(&self.switch, "port-x", &stranger, "eth0")?;
+        stranger.ip(&format!("address add {} dev eth0", self.plan.with_prefix(self.plan.stranger())))?;
+        Ok(stranger)
+    }
+
     /// One more machine at the switch, without an address of its own: it can say what it likes, and hears what is said to
     /// it. Its interface is called as the servers'.
     ///

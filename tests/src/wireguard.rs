@@ -90,6 +90,17 @@ impl Tunnel {
         Ok(())
     }
 
+    /// Stops the program behind it, which goes on to hold its interface and its port; or lets it go on. `false`: there is none,
+    /// WireGuard is the kernel's.
+    ///
+    /// # Errors
+    /// That the program has ended.
+    pub fn freeze(&mut self, stop: bool) -> Result<bool> {
+        let Some(process) = &mut self.userspace else { return Ok(false) };
+        process.signal(if stop { libc::SIGSTOP } else { libc::SIGCONT })?;
+        Ok(true)
+    }
+
     /// Kills the program behind it, and the interface goes with that. The kernel's WireGuard cannot be killed: it is
     /// deleted.
     ///

@@ -51,6 +51,31 @@ fn what_does_not_fit_is_said_and_nothing_is_touched() {
     assert_eq!(picture(), before);
 }
 
+/// What BPF reads of the clock is the same in every time namespace.
+#[test]
+fn a_shifted_clock_is_a_problem() {
+    if !may_run() {
+        return;
+    }
+    let t = Topology::ipv6().unwrap();
+    let machine = &t.a.namespace;
+    machine.write(CONFIG, &Settings::seed(&t.plan, A).to_toml()).unwrap();
+    for (shift, code) in [("0", 0), ("1000", 2), ("-1", 2)] {
+        let mut check = machine.command("unshare");
+        check.args(["--time", "--boottime", shift, "--fork"]).arg(binary().unwrap());
+        let check = check.args(["check", "--config", CONFIG]).output().unwrap();
+        let out = String::from_utf8_lossy(&check.stdout).into_owned();
+        assert_eq!(
+            check.status.code(),
+            Some(code),
+            "{shift}: {out}{}",
+            String::from_utf8_lossy(&check.stderr)
+        );
+        let said = out.lines().any(|l| l.starts_with("PROBLEM") && l.contains("shifts CLOCK_BOOTTIME"));
+        assert_eq!(said, code != 0, "{shift}: {out}");
+    }
+}
+
 #[test]
 fn a_second_daemon_is_refused_and_touches_nothing() {
     if !may_run() {

@@ -2,7 +2,10 @@
 
 use core::{fmt, ops, time::Duration};
 
-/// A moment of `CLOCK_MONOTONIC`, in nanoseconds: what `bpf_ktime_get_ns` returns.
+/// A moment of `CLOCK_BOOTTIME`, in nanoseconds: what `bpf_ktime_get_boot_ns` returns.
+///
+/// `CLOCK_MONOTONIC` stands still while the machine is suspended: a lease of before would seem to last (I4), and a deadline would seem
+/// to be yet to come (I3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(u64);
 
@@ -10,13 +13,13 @@ impl Timestamp {
     /// Before everything.
     pub const ZERO: Self = Self(0);
 
-    /// From `CLOCK_MONOTONIC` nanoseconds.
+    /// From `CLOCK_BOOTTIME` nanoseconds.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// `CLOCK_MONOTONIC` nanoseconds.
+    /// `CLOCK_BOOTTIME` nanoseconds.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0

@@ -10,6 +10,7 @@ use std::{
 };
 
 use wgha::config::{Attach, Config, ConfigError, Detect, Paths, Uplink, VirtualAddress, Vrrp, Witness};
+use wgha::proto::{HealthRules, Remedy};
 use wgha_common::{Centiseconds, Family, Priority, Vrid, abi::ChecksumStyle};
 
 const BASE: &str = include_str!("config/base.toml");
@@ -80,12 +81,14 @@ fn seed() -> Config {
             preempt: true,
             preempt_delay: Duration::ZERO,
             checksum: None,
+            authentication: false,
             virtual_addresses: vec![VirtualAddress { address: address("2001:db8:1::2"), prefix_len: 64 }],
             family: Family::V6,
         },
         peers: vec![address("2001:db8:1::4")],
         detect: Some(Detect { interval: Duration::from_millis(10), multiplier: 5 }),
         witness: Witness::Gateway,
+        health: HealthRules::default(),
         paths: Paths { bpffs: "/sys/fs/bpf/wgha".into(), socket: "/run/wgha/wgha.sock".into() },
     }
 }
@@ -132,6 +135,9 @@ fn every_value_arrives() {
         .replace("[\"2001:db8:1::2/64\"]", "[\"192.0.2.2/31\", \"192.0.2.3/32\"]")
         .replace("2001:db8:1::4", "192.0.2.4")
         .replace("\"10ms\"\nmultiplier = 5", "\"1ms\"\nmultiplier = 2\nwitness = \"none\"")
+        .replace("weight = 20", "weight = 50\nsilence = \"1m\"\nhold_off = \"2m\"")
+        .replace("wireguard_stuck = \"priority\"", "wireguard_stuck = \"fault\"")
+        .replace("path_broken = \"priority\"", "path_broken = \"ignore\"")
         .replace("/sys/fs/bpf/wgha", "/run/wgha/bpf")
         .replace("/run/wgha/wgha.sock", "/run/w.sock");
     let config = parse(&text).unwrap();
@@ -146,6 +152,14 @@ fn every_value_arrives() {
     assert_eq!(config.peers, ["192.0.2.4".parse::<IpAddr>().unwrap()]);
     assert_eq!(config.detect, Some(Detect { interval: Duration::from_millis(1), multiplier: 2 }));
     assert_eq!(config.witness, Witness::None);
+    let health = HealthRules {
+        wireguard_stuck: Remedy::Fault,
+        path_broken: Remedy::Ignore,
+        weight: 50,
+        silence: Duration::from_secs(60),
+        hold_off: Duration::from_secs(120),
+    };
+    assert_eq!(config.health, health);
     assert_eq!(config.paths, Paths { bpffs: "/run/wgha/bpf".into(), socket: "/run/w.sock".into() });
 }
 

@@ -86,8 +86,14 @@ fn check_length<P: Packet>(packet: &P, carried: &Carried, header: &Header) -> Re
 }
 
 /// Records an advert, ends our lease if it outranks us, and rings if that matters.
+///
+/// Where only peers are heard, a stranger can do neither, nor have others forgotten by adverts of many sources.
 #[inline(never)]
 fn accept(uplink: &UplinkConfig, advert: &Valid) -> Counter {
+    let only_peers = uplink.has(UplinkConfig::AUTHENTICATED | UplinkConfig::ACQUAINTED);
+    if only_peers && !maps::is_advertiser(&advert.source) {
+        return Counter::AdvertStranger;
+    }
     let Header { priority, interval, addresses, .. } = advert.header;
     let (at, checksum) = (Clock::Exact.now(), advert.style as u8);
     let seen = AdvertSeen { at, adverts: 1, interval, priority, checksum, addresses, reserved: [0; 3] };
@@ -101,14 +107,15 @@ fn accept(uplink: &UplinkConfig, advert: &Valid) -> Counter {
     Counter::AdvertValid
 }
 
-/// What an advert is to us while we claim the role ourselves. Priority 0 claims nothing.
+/// What an advert is to us while we claim the role ourselves. Priority 0 claims nothing, and under authentication an advert
+/// proves nothing.
 #[inline(always)]
 fn claim(uplink: &UplinkConfig, source: &Address, priority: u8, at: u64) -> Option<EventKind> {
     if priority == 0 || !fence::claims() {
         return None;
     }
     let ours = maps::advert_stamp()?.priority;
-    if !outranks(priority, source, ours, &uplink.source) {
+    if uplink.has(UplinkConfig::AUTHENTICATED) || !outranks(priority, source, ours, &uplink.source) {
         return Some(EventKind::Rival);
     }
     fence::yield_to(*source, at);

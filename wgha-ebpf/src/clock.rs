@@ -1,8 +1,8 @@
-//! `CLOCK_MONOTONIC`, read in two ways.
+//! `CLOCK_BOOTTIME`, read in two ways.
 
 #![expect(unsafe_code, reason = "kernel helpers are foreign functions")]
 
-use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 
 use wgha_common::abi::ClockRead;
 
@@ -32,7 +32,7 @@ impl Clock {
 #[inline(always)]
 fn exact() -> u64 {
     // SAFETY: the helper has no argument and no precondition.
-    unsafe { bpf_ktime_get_ns() }
+    unsafe { bpf_ktime_get_boot_ns() }
 }
 
 #[inline(always)]

@@ -11,7 +11,7 @@ use crate::{
     chain::{self, Carried, Content, Part},
     fence, maps, neighbour,
     packet::{Packet, Skb},
-    report, transport,
+    reflect, report, transport,
     verdict::{self, Verdict},
     wireguard,
 };
@@ -95,7 +95,11 @@ fn udp(packet: &Skb<'_>, uplink: &UplinkConfig, carried: &Carried) -> Verdict {
         return Verdict::Pass;
     };
     if uplink.wireguard_port == 0 || udp.source != uplink.wireguard_port {
-        return Verdict::Pass;
+        return if reflect::may_leave(packet, carried) {
+            Verdict::Pass
+        } else {
+            Verdict::Drop(Counter::ProbeFenced)
+        };
     }
     let Some(epoch) = fence::serves_wireguard() else {
         return Verdict::Drop(Counter::WireguardOutFenced);

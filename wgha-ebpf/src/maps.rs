@@ -10,8 +10,8 @@ use wgha_common::{
     Address,
     abi::{
         AdvertSeen, AdvertStamp, Answer, Arrivals, ClockRead, Counter, EVENTS_BYTES, Event, EventKind, Lease,
-        MAPPED, MAX_GATEWAYS, MAX_PEERS, MAX_ROUTERS, MAX_VIPS, Outstanding, Revoked, Rung, SOURCE_SETS,
-        SOURCE_WAYS, Sbfd, TRAFFIC_ENTRIES, Traffic, UplinkConfig,
+        MAPPED, MAX_GATEWAYS, MAX_PEERS, MAX_ROUTERS, MAX_VIPS, Outstanding, Peer, Revoked, Rung,
+        SOURCE_SETS, SOURCE_WAYS, Sbfd, TRAFFIC_ENTRIES, Traffic, UplinkConfig,
     },
 };
 
@@ -45,7 +45,11 @@ static SBFD: Array<Sbfd> = Array::with_max_entries(1, 0);
 
 /// Writer: daemon. Reader: here.
 #[map]
-static PEERS: HashMap<Address, u32> = HashMap::with_max_entries(MAX_PEERS, 0);
+static PEERS: HashMap<Address, Peer> = HashMap::with_max_entries(MAX_PEERS, 0);
+
+/// Writer: daemon. Reader: here.
+#[map]
+static ADVERTISERS: HashMap<Address, u32> = HashMap::with_max_entries(MAX_PEERS, 0);
 
 /// Writer: daemon. Reader: here.
 #[map]
@@ -161,11 +165,17 @@ pub fn sbfd() -> Option<&'static Sbfd> {
     SBFD.get(0)
 }
 
-/// The number of the peer that has this address.
+/// The peer that has this address.
 #[inline(always)]
-pub fn peer(address: &Address) -> Option<u32> {
-    // SAFETY: an entry that is removed meanwhile stays readable until this program ends.
-    PEERS.get_ptr(address).map(|number| unsafe { *number })
+pub fn peer(address: &Address) -> Option<&'static Peer> {
+    // SAFETY: an entry that is removed or replaced meanwhile stays readable until this program ends.
+    PEERS.get_ptr(address).map(|peer| unsafe { &*peer })
+}
+
+/// Whether a peer has said that its adverts come from there.
+#[inline(always)]
+pub fn is_advertiser(address: &Address) -> bool {
+    ADVERTISERS.get_ptr(address).is_some()
 }
 
 /// Whether a probe with this discriminator is under way to a peer.

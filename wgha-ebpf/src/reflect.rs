@@ -4,7 +4,7 @@
 
 use wgha_common::{
     Address, Family,
-    abi::{Answer, Counter, Event, EventKind},
+    abi::{Answer, Counter, Event, EventKind, outranks},
     wire::{
         bfd::{self, Sender, State},
         ethernet::Mac,
@@ -31,33 +31,74 @@ const FROM: usize = size_of::<Mac>();
 /// In steps, which use the same stack one after the other.
 #[inline(always)]
 pub fn asked<P: Packet>(packet: &P, carried: &Carried) -> Option<Counter> {
-    let counter = question(packet, carried)?;
-    if !matches!(counter, Counter::ProbeAnsweredUp | Counter::ProbeAnsweredAdminDown) {
-        return Some(counter);
-    }
+    let yields = match question(packet, carried)? {
+        Ok(State::Up) => contest(packet, carried),
+        Ok(_) => false,
+        Err(fault) => return Some(fault),
+    };
+    let answered = answer(packet, carried, yields);
     // One that cannot be turned round is half an answer now, and is dropped.
-    let sent = turn(packet, carried).and_then(|()| packet.send_back());
-    Some(sent.map_or(Counter::ProbeMalformed, |()| counter))
+    let sent = answered.filter(|_| turn(packet, carried).and_then(|()| packet.send_back()).is_some());
+    Some(sent.unwrap_or(Counter::ProbeMalformed))
 }
 
-/// Writes the answer over a question that is one, and says so.
+/// What the one who asks says of itself, or what is wrong with the question.
 #[inline(never)]
-fn question<P: Packet>(packet: &P, carried: &Carried) -> Option<Counter> {
+fn question<P: Packet>(packet: &P, carried: &Carried) -> Option<Result<State, Counter>> {
     let sbfd = maps::sbfd()?;
     if sbfd.discriminator == 0 {
         return None;
     }
     let Some(source) = carried.source(packet) else {
-        return Some(Counter::Unparsed);
+        return Some(Err(Counter::Unparsed));
     };
     if maps::peer(&source).is_none() {
-        return Some(Counter::ProbeBadPeer);
+        return Some(Err(Counter::ProbeBadPeer));
     }
     Some(match read(packet, carried, Sender::Initiator) {
-        Ok(question) if question.your_discriminator != sbfd.discriminator => Counter::ProbeBadDiscriminator,
-        Ok(question) => answer(packet, carried, sbfd.required_min_rx, &question),
-        Err(fault) => fault,
+        Ok(question) if question.your_discriminator == sbfd.discriminator => Ok(question.state),
+        Ok(_) => Err(Counter::ProbeBadDiscriminator),
+        Err(fault) => Err(fault),
     })
+}
+
+/// A peer serves, or claims to: the discriminator proves it, which was told over the peer channel alone. Ends our own lease if
+/// we are outranked (I7), and says so.
+#[inline(never)]
+fn contest<P: Packet>(packet: &P, carried: &Carried) -> bool {
+    let Some(peer) = carried.source(packet).and_then(|source| maps::peer(&source)) else {
+        return false;
+    };
+    if !peer.is_introduced() || !fence::claims() {
+        return false;
+    }
+    let (Some(uplink), Some(stamp)) = (maps::uplink(), maps::advert_stamp()) else {
+        return false;
+    };
+    let yields = outranks(peer.priority, &peer.source, stamp.priority, &uplink.source);
+    let at = Clock::Exact.now();
+    if yields {
+        fence::yield_to(peer.source, at);
+    }
+    let kind = if yields { EventKind::Outranked } else { EventKind::Contested };
+    let (source, priority) = (peer.source, peer.priority);
+    report::ring(kind, &Event { at, source, interval: stamp.interval, priority, ..Event::default() });
+    yields
+}
+
+/// Whether a datagram may leave that is not WireGuard's. Without a lease a probe of ours may not say that we serve, whatever
+/// the daemon had decided before it was stopped, say.
+#[inline(never)]
+pub fn may_leave<P: Packet>(packet: &P, carried: &Carried) -> bool {
+    let (Some(sbfd), Some(udp)) = (maps::sbfd(), wireguard::header(packet, carried)) else {
+        return true;
+    };
+    if sbfd.port == 0 || udp.source != sbfd.port || udp.destination != bfd::PORT {
+        return true;
+    }
+    let flags: Option<[u8; 1]> = packet.load(carried.at + udp::HEADER_LEN + bfd::FLAGS_OFFSET);
+    let says_up = flags.is_some_and(|[flags]| flags >> 6 == State::Up as u8);
+    !says_up || fence::claims()
 }
 
 /// What a datagram from a reflector's port is. `None`: it is not for our initiator.
@@ -74,8 +115,8 @@ pub fn answered<P: Packet>(packet: &P, carried: &Carried, port: u16) -> Option<C
         return Some(Counter::ProbeBadPeer);
     };
     Some(match read(packet, carried, Sender::Reflector) {
-        Ok(answer) if !maps::is_outstanding(peer, answer.your_discriminator) => Counter::AnswerUnknown,
-        Ok(answer) => record(peer, source, &answer),
+        Ok(answer) if !maps::is_outstanding(peer.number, answer.your_discriminator) => Counter::AnswerUnknown,
+        Ok(answer) => record(peer.number, source, &answer),
         Err(fault) => fault,
     })
 }
@@ -111,15 +152,20 @@ fn is_to_us<P: Packet>(packet: &P, carried: &Carried) -> bool {
     to_one && carried.destination(packet).is_some_and(is_ours)
 }
 
-/// Makes the question the answer, but for where it goes.
-#[inline(always)]
-fn answer<P: Packet>(packet: &P, carried: &Carried, min_rx: u32, question: &bfd::Packet) -> Counter {
+/// Makes a question that is right the answer, but for where it goes.
+#[inline(never)]
+fn answer<P: Packet>(packet: &P, carried: &Carried, yields: bool) -> Option<Counter> {
+    let bytes = packet.load(carried.at + udp::HEADER_LEN)?;
+    let question = bfd::Packet::parse(&bytes, Sender::Initiator).ok()?;
     let (state, counter) = match fence::serves() {
         true => (State::Up, Counter::ProbeAnsweredUp),
         false => (State::AdminDown, Counter::ProbeAnsweredAdminDown),
     };
-    let reply = question.answer(state, min_rx).bytes();
-    write(packet, carried, &reply).map_or(Counter::ProbeMalformed, |()| counter)
+    let mut reply = question.answer(state, maps::sbfd()?.required_min_rx);
+    if yields {
+        reply.diagnostic = bfd::DIAGNOSTIC_NEIGHBOR;
+    }
+    write(packet, carried, &reply.bytes()).map(|()| counter)
 }
 
 /// Turns the addresses and the ports round: what was the frame's source is its destination.
@@ -155,8 +201,9 @@ fn swap<P: Packet, const N: usize>(packet: &P, a: usize, b: usize) -> Option<()>
 fn record(peer: u32, source: Address, answer: &bfd::Packet) -> Counter {
     let (at, state) = (Clock::Exact.now(), answer.state as u8);
     let discriminator = answer.your_discriminator;
-    let before =
-        maps::record_answer(peer, &Answer { at, answers: 1, discriminator, state, reserved: [0; 3] });
+    let diagnostic = answer.diagnostic;
+    let seen = Answer { at, answers: 1, discriminator, state, diagnostic, reserved: [0; 2] };
+    let before = maps::record_answer(peer, &seen);
     if before.is_some_and(|before| verdict::goes_down(&before, state)) {
         let counter = Counter::AnswerHeard as u32;
         report::ring(EventKind::AdminDown, &Event { at, counter, source, ..Event::default() });

@@ -33,7 +33,11 @@ pub fn ring(kind: EventKind, event: &Event) -> bool {
         maps::count(Counter::RingFull);
         return false;
     }
-    rung.at = event.at;
+    if verdict::has_paused(kind, rung, event.at) {
+        rung.at = event.at;
+        rung.rang = 0;
+    }
+    rung.rang += 1;
     true
 }
 

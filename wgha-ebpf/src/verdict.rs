@@ -2,7 +2,9 @@
 
 use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use wgha_common::{
-    abi::{AdvertSeen, Answer, Counter, EventKind, RING_PAUSE_NANOS, Rung, SHORT_RING_PAUSE_NANOS},
+    abi::{
+        AdvertSeen, Answer, Counter, EventKind, RING_BURST, RING_PAUSE_NANOS, Rung, SHORT_RING_PAUSE_NANOS,
+    },
     wire::{
         bfd::{Fault, State},
         vrrp::HeaderError,
@@ -118,15 +120,29 @@ pub const fn change(before: &AdvertSeen, priority: u8, interval: u16) -> Option<
     }
 }
 
-/// Whether an event of this kind may wake the daemon at `now`. Only those that a stranger can repeat at will must pause.
+/// How long events of a kind pause, and after how many. Only those that a stranger can repeat at will must.
+#[inline(always)]
+const fn pause(kind: EventKind) -> (u64, u32) {
+    match kind {
+        EventKind::Rival | EventKind::Malformed | EventKind::Contested => (RING_PAUSE_NANOS, 1),
+        EventKind::NewRouter | EventKind::ChangedRouter | EventKind::Resigned => {
+            (RING_PAUSE_NANOS, RING_BURST)
+        }
+        EventKind::NewSource | EventKind::NeighbourAnswered => (SHORT_RING_PAUSE_NANOS, 1),
+        EventKind::Outranked | EventKind::AdminDown => (0, 1),
+    }
+}
+
+/// Whether the pause of a kind is over at `now`.
+#[inline(always)]
+pub const fn has_paused(kind: EventKind, last: &Rung, now: u64) -> bool {
+    last.at == 0 || now.saturating_sub(last.at) >= pause(kind).0
+}
+
+/// Whether an event of this kind may wake the daemon at `now`.
 #[inline(always)]
 pub const fn may_ring(kind: EventKind, last: &Rung, now: u64) -> bool {
-    let pause = match kind {
-        EventKind::Rival | EventKind::Malformed => RING_PAUSE_NANOS,
-        EventKind::NewSource | EventKind::NeighbourAnswered => SHORT_RING_PAUSE_NANOS,
-        _ => return true,
-    };
-    last.at == 0 || now.saturating_sub(last.at) >= pause
+    last.rang < pause(kind).1 || has_paused(kind, last, now)
 }
 
 #[cfg(test)]
@@ -195,14 +211,18 @@ mod tests {
 
     #[test]
     fn floods_pause_and_changes_do_not() {
-        let last = Rung { at: 1000, suppressed: 0 };
         for kind in EventKind::ALL {
-            let pause = match kind {
-                EventKind::Rival | EventKind::Malformed => 100_000_000,
-                EventKind::NewSource | EventKind::NeighbourAnswered => 10_000_000,
-                _ => 0,
+            use EventKind::*;
+            let (pause, burst) = match kind {
+                Rival | Malformed | Contested => (100_000_000, 1),
+                NewRouter | ChangedRouter | Resigned => (100_000_000, 16),
+                NewSource | NeighbourAnswered => (10_000_000, 1),
+                Outranked | AdminDown => (0, 1),
             };
+            let last = Rung { at: 1000, rang: burst, ..Rung::default() };
+            let less = Rung { rang: burst - 1, ..last };
             assert_eq!(may_ring(kind, &last, 1000 + pause.max(1) - 1), pause == 0, "{}", kind.name());
+            assert!(may_ring(kind, &less, 1000), "{}", kind.name());
             assert!(may_ring(kind, &last, 1000 + pause), "{}", kind.name());
             assert!(may_ring(kind, &Rung::default(), 1), "{}: the first", kind.name());
         }

@@ -89,7 +89,7 @@ pub trait Daemon {
     /// What it has logged.
     fn log(&self) -> Vec<String>;
 
-    /// From when until when it was Active (CLOCK_MONOTONIC, ns), if it tells.
+    /// From when until when it was Active (CLOCK_BOOTTIME, ns), if it tells.
     ///
     /// # Errors
     /// That it cannot be asked.

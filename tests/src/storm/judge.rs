@@ -13,7 +13,7 @@ use crate::Which::{self, A, B};
 pub struct Silence {
     /// Which.
     pub who: Which,
-    /// `CLOCK_MONOTONIC` ns.
+    /// `CLOCK_BOOTTIME` ns.
     pub from_ns: u64,
     /// The same, exclusive.
     pub to_ns: u64,
@@ -26,7 +26,7 @@ pub struct Silence {
 pub struct Unfenced {
     /// Which.
     pub who: Which,
-    /// `CLOCK_MONOTONIC` ns.
+    /// `CLOCK_BOOTTIME` ns.
     pub from_ns: u64,
     /// The same, exclusive.
     pub to_ns: u64,
@@ -35,7 +35,7 @@ pub struct Unfenced {
 /// A time in which both may answer: a cut between them has ended, and the one that yields has not heard the other yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Healing {
-    /// `CLOCK_MONOTONIC` ns.
+    /// `CLOCK_BOOTTIME` ns.
     pub from_ns: u64,
     /// The same, exclusive.
     pub to_ns: u64,
@@ -61,7 +61,7 @@ pub struct Rules {
 /// What was not allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// `CLOCK_MONOTONIC` ns.
+    /// `CLOCK_BOOTTIME` ns.
     pub at_ns: u64,
     /// In a sentence.
     pub what: String,

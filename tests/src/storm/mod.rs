@@ -44,13 +44,15 @@ const HEALED: Duration = Duration::from_millis(500);
 /// How long a new wg1 and its port may take to be known.
 const PORT_KNOWN: Duration = Duration::from_secs(1);
 /// How long two may be heard to claim the role: while one of them does not hear the other.
-const ADVERT_OVERLAP: Duration = Duration::from_secs(2);
+const ADVERT_OVERLAP: Duration = Duration::from_secs(5);
 /// After a fault everything is well again within this. It is a second, unless WireGuard has to wait for its own timers.
 const WELL_AGAIN: Duration = Duration::from_secs(60);
 /// Between two looks that must agree: longer than a Backup takes to take over, and two that serve to hear each other.
 const STEADY: Duration = Duration::from_millis(150);
 /// If the tunnel does not answer for so long, the roles may have changed meanwhile.
 const ANSWERED: Duration = Duration::from_millis(300);
+/// What takes longer is told.
+const LONG: Duration = Duration::from_secs(5);
 /// One of so many has company.
 const TWO_AT_ONCE: u64 = 8;
 
@@ -206,6 +208,9 @@ impl Storm {
             self.rules.unfenced.push(Unfenced { who: strike.which, from_ns: began_ns, to_ns: self.calm.1 });
         }
         self.record(strikes, began_ns, over_ns);
+        if self.calm.1 > over_ns + nanos(patience(LONG)) {
+            println!("{}", self.story(strikes, began_ns)?);
+        }
         self.wire.read();
         // For a while nothing happens, and a Backup is looked at.
         sleep(self.random.millis(60..160));
@@ -285,6 +290,33 @@ impl Storm {
         }
         self.calm = (active, monotonic_ns());
         Ok(())
+    }
+
+    /// What both servers have done since a fault began.
+    fn story(&self, strikes: &[Strike], began_ns: u64) -> Result<String> {
+        let mut told = Vec::new();
+        for which in Which::BOTH {
+            for event in self.pair.node(which).events()? {
+                let at_ns = event["at_ns"].as_u64().unwrap_or(0);
+                if at_ns >= began_ns {
+                    let ms = (at_ns - began_ns) / 1_000_000;
+                    told.push((
+                        at_ns,
+                        format!(
+                            "{ms:>7} ms {which} {} {}: {}",
+                            event["kind"], event["what"], event["detail"]
+                        ),
+                    ));
+                }
+            }
+        }
+        told.sort();
+        let lines: Vec<_> = told.into_iter().map(|(_, line)| line).collect();
+        Ok(format!(
+            "{} has taken long:\n{}",
+            strikes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            lines.join("\n")
+        ))
     }
 
     /// For messages: what both servers say, and what has happened last.

@@ -10,7 +10,7 @@ use super::{kind::Strike, lives::Lives};
 /// One fault, or two at once, and what the tunnel has seen of it.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// `CLOCK_MONOTONIC` ns.
+    /// `CLOCK_BOOTTIME` ns.
     pub began_ns: u64,
     /// When it was over.
     pub over_ns: u64,

@@ -43,7 +43,7 @@ pub enum What {
 /// One of those, seen once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sighting {
-    /// `CLOCK_MONOTONIC` ns.
+    /// `CLOCK_BOOTTIME` ns.
     pub at_ns: u64,
     /// Who has said it.
     pub by: Which,

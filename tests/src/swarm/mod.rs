@@ -176,7 +176,7 @@ impl Swarm {
         self.shared.roam_period_ns.store(nanoseconds(period), Relaxed);
     }
 
-    /// Sets the mark after which [`Swarm::all_back`] looks, and returns its `CLOCK_MONOTONIC` ns.
+    /// Sets the mark after which [`Swarm::all_back`] looks, and returns its `CLOCK_BOOTTIME` ns.
     #[must_use]
     pub fn mark(&self) -> u64 {
         let now_ns = monotonic_ns();

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-/// One client. Times are `CLOCK_MONOTONIC` ns; 0: never.
+/// One client. Times are `CLOCK_BOOTTIME` ns; 0: never.
 #[derive(Debug, Default)]
 pub struct Record {
     /// When it completed its latest handshake: as initiator or as responder.

@@ -205,6 +205,46 @@ pub fn contested(net: &Net) -> Vec<Row> {
     rows
 }
 
+/// Where claims have to be proven, an advert ends no lease; and once all peers are known, those of others mean nothing.
+pub fn authenticated(net: &Net) -> Vec<Row> {
+    let valid = |what: &str, source, priority| row(what, net.heard(source, priority)).counts(C::AdvertValid);
+    let strange = |what: &str, priority| {
+        let row = row(what, net.heard(net.client, priority)).counts(C::AdvertStranger);
+        row.configured(|c| c.uplink.flags = 3)
+    };
+    let mut rows = Vec::new();
+    for held in [Held::Active, Held::Claiming] {
+        let higher = |flags| {
+            let row = valid("advert, higher, under authentication", net.high, 255).held(held).rings(E::Rival);
+            row.configured(flags)
+        };
+        rows.extend([
+            higher(|c| c.uplink.flags = 1),
+            higher(|c| c.uplink.flags = 3),
+            valid("advert, higher, of somebody, while not all are known", net.client, 255)
+                .held(held)
+                .configured(|c| c.uplink.flags = 1)
+                .rings(E::Rival),
+            strange("advert, higher, of a stranger", 255).held(held),
+            strange("advert, priority 0, of a stranger", 0).held(held),
+        ]);
+    }
+    rows.extend([
+        strange("advert of a stranger", 255).held(Held::Backup),
+        valid("advert, of a peer", net.high, 90).configured(|c| c.uplink.flags = 3).rings(E::NewRouter),
+        valid("advert, where a peer that is not introduced may be", net.client, 90)
+            .configured(|c| c.uplink.flags = 1)
+            .rings(E::NewRouter),
+        valid("advert, higher, all are known but nothing has to be proven", net.client, 255)
+            .held(Held::Active)
+            .configured(|c| c.uplink.flags = 2)
+            .counts(C::LeaseOutranked)
+            .rings(E::Outranked)
+            .ends(Ended::By(net.client)),
+    ]);
+    rows
+}
+
 /// A flood wakes the daemon once in a while.
 pub fn paused(net: &Net) -> Vec<Row> {
     let rival = net.heard(net.low, 1);

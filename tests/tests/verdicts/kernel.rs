@@ -11,7 +11,8 @@ use wgha_common::{
     Address,
     abi::{
         AdvertSeen, AdvertStamp, Answer, Arrivals, Counter, Direction, Event, EventKind, Lease, MAX_PEERS,
-        Outstanding, Revoked, Rung, SOURCE_SETS, SOURCE_WAYS, Sbfd, Traffic, UplinkConfig, traffic_index,
+        Outstanding, Peer, Revoked, Rung, SOURCE_SETS, SOURCE_WAYS, Sbfd, Traffic, UplinkConfig,
+        traffic_index,
     },
     wire::wireguard::MessageType,
 };
@@ -61,7 +62,8 @@ pub struct Kernel {
     revoked: Array<MapData, Revoked>,
     routers: HashMap<MapData, Address, AdvertSeen>,
     sbfd: Array<MapData, Sbfd>,
-    peers: HashMap<MapData, Address, u32>,
+    peers: HashMap<MapData, Address, Peer>,
+    advertisers: HashMap<MapData, Address, u32>,
     probes: Array<MapData, Outstanding>,
     answers: Array<MapData, Answer>,
     gateways: HashMap<MapData, Address, u8>,
@@ -106,6 +108,7 @@ impl Kernel {
             routers: take!(ebpf, "ROUTERS"),
             sbfd: take!(ebpf, "SBFD"),
             peers: take!(ebpf, "PEERS"),
+            advertisers: take!(ebpf, "ADVERTISERS"),
             probes: take!(ebpf, "PROBES"),
             answers: take!(ebpf, "ANSWERS"),
             gateways: take!(ebpf, "GATEWAYS"),
@@ -176,8 +179,11 @@ impl Kernel {
     }
 
     /// What the reflector and the initiator go by; each peer has a number, and probes under way.
-    pub fn set_sbfd(&mut self, sbfd: Sbfd, peers: &[(Address, u32, Outstanding)]) {
+    pub fn set_sbfd(&mut self, sbfd: Sbfd, peers: &[(Address, Peer, Outstanding)]) {
         self.sbfd.set(0, sbfd, 0).unwrap();
+        for source in self.advertisers.keys().collect::<Result<Vec<_>, _>>().unwrap() {
+            self.advertisers.remove(&source).unwrap();
+        }
         for peer in self.peers.keys().collect::<Result<Vec<_>, _>>().unwrap() {
             self.peers.remove(&peer).unwrap();
         }
@@ -186,7 +192,10 @@ impl Kernel {
         }
         for (address, peer, outstanding) in peers {
             self.peers.insert(address, peer, 0).unwrap();
-            self.probes.set(*peer, outstanding, 0).unwrap();
+            self.probes.set(peer.number, outstanding, 0).unwrap();
+            if peer.is_introduced() {
+                self.advertisers.insert(peer.source, peer.number, 0).unwrap();
+            }
         }
     }
 
@@ -361,12 +370,12 @@ fn parse_event(record: &[u8]) -> Event {
     }
 }
 
-/// `CLOCK_MONOTONIC`, nanoseconds.
+/// `CLOCK_BOOTTIME`, nanoseconds.
 pub fn now() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     #[expect(unsafe_code, reason = "the standard library's Instant does not tell its nanoseconds")]
     // SAFETY: it fills the struct that it is given.
-    let error = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let error = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut now) };
     assert_eq!(error, 0);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use wgha_common::abi::{
     self, AdvertSeen, AdvertStamp, Answer, Arrivals, ClockRead, Counter, Event, EventKind, Lease,
-    Outstanding, Revoked, Rung, Sbfd, Traffic, UplinkConfig,
+    Outstanding, Peer, Revoked, Rung, Sbfd, Traffic, UplinkConfig,
 };
 use wgha_tests::may_run;
 
@@ -25,7 +25,8 @@ fn every_map_is_as_the_contract_says() {
         ("REVOKED", 4, size_of::<Revoked>(), 1),
         ("ROUTERS", address, size_of::<AdvertSeen>(), abi::MAX_ROUTERS),
         ("SBFD", 4, size_of::<Sbfd>(), 1),
-        ("PEERS", address, 4, abi::MAX_PEERS),
+        ("PEERS", address, size_of::<Peer>(), abi::MAX_PEERS),
+        ("ADVERTISERS", address, 4, abi::MAX_PEERS),
         ("PROBES", 4, size_of::<Outstanding>(), abi::MAX_PEERS),
         ("ANSWERS", 4, size_of::<Answer>(), abi::MAX_PEERS),
         ("GATEWAYS", address, 1, abi::MAX_GATEWAYS),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use wgha_common::{
     Address, Family,
-    abi::{AdvertStamp, Outstanding, Sbfd, UplinkConfig},
+    abi::{AdvertStamp, Outstanding, Peer, Sbfd, UplinkConfig},
 };
 use wgha_tests::packets::{Advert, Datagram, ICMPV6, Ip, UDP, VRRP, icmpv6, wireguard};
 
@@ -102,7 +102,7 @@ impl Net {
             wireguard_port: PORT,
             vrid: VRID,
             family: self.family.version(),
-            reserved: 0,
+            flags: 0,
         }
     }
 
@@ -111,10 +111,19 @@ impl Net {
         Sbfd { discriminator: REFLECTOR, required_min_rx: MIN_RX, port: PROBE_PORT, reserved: [0; 6] }
     }
 
-    /// As the daemon would write them: with the number and the probes under way.
-    pub fn peers(&self) -> [(Address, u32, Outstanding); 2] {
+    /// As the daemon would write them: with what they have told, and the probes under way. Of our own priority, the first
+    /// outranks us by its address, and the other does not.
+    pub fn peers(&self) -> [(Address, Peer, Outstanding); 2] {
         let under_way = |probe| Outstanding { discriminators: [0x11, 0, 0, 0x12, 0, 0, 0, probe] };
-        [(self.peer.into(), PEER, under_way(PROBE)), (self.peer2.into(), PEER2, under_way(PROBE2))]
+        let told = |number, source: IpAddr| Peer {
+            source: source.into(),
+            priority: PRIORITY,
+            ..Peer::unknown(number)
+        };
+        [
+            (self.peer.into(), told(PEER, self.high), under_way(PROBE)),
+            (self.peer2.into(), told(PEER2, self.low), under_way(PROBE2)),
+        ]
     }
 
     pub fn vips(&self) -> [Address; 2] {

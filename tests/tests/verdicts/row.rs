@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use wgha_common::{
     Address,
     abi::{
-        AdvertStamp, Answer, Counter, Direction, EventKind, Lease, RING_PAUSE_NANOS, Revoked, Role, Rung,
-        Sbfd, UplinkConfig,
+        AdvertStamp, Answer, Counter, Direction, EventKind, Lease, Outstanding, Peer, RING_PAUSE_NANOS,
+        Revoked, Role, Rung, Sbfd, UplinkConfig,
     },
     wire::wireguard::MessageType,
 };
@@ -114,6 +114,9 @@ pub struct Row {
     ended: Ended,
     /// What is recorded of an answer: of which peer, to which probe, with which state, and how many it makes.
     recorded: Option<(u32, u32, u8, u64)>,
+    diagnostic: u8,
+    /// Whom the event is about, if not the packet's source.
+    about: Option<IpAddr>,
     only: Option<Hook>,
 }
 
@@ -123,6 +126,7 @@ pub struct Configured {
     pub uplink: UplinkConfig,
     pub stamp: AdvertStamp,
     pub sbfd: Sbfd,
+    pub peers: [(Address, Peer, Outstanding); 2],
 }
 
 /// A packet that passes without a trace, on a Backup.
@@ -142,6 +146,8 @@ pub fn row(what: impl Into<String>, packet: Vec<u8>) -> Row {
         out: None,
         ended: Ended::No,
         recorded: None,
+        diagnostic: 0,
+        about: None,
         only: None,
     }
 }
@@ -177,6 +183,18 @@ impl Row {
     /// It is recorded as an answer of this peer to this probe: so many have come.
     pub const fn records(mut self, peer: u32, probe: u32, state: u8, answers: u64) -> Self {
         self.recorded = Some((peer, probe, state, answers));
+        self
+    }
+
+    /// With this diagnostic.
+    pub const fn diagnosed(mut self, diagnostic: u8) -> Self {
+        self.diagnostic = diagnostic;
+        self
+    }
+
+    /// It is a claim, of a router that has told where its adverts come from.
+    pub const fn claims_for(mut self, router: IpAddr) -> Self {
+        self.about = Some(router);
         self
     }
 
@@ -246,12 +264,13 @@ impl Row {
     /// Puts it through the kernel half, and panics where something else comes out.
     pub fn run(&self, kernel: &mut Kernel, net: &Net, hook: Hook) {
         let at = format!("{} ({}, {})", self.what, hook.program(), net.family);
-        let mut configured = Configured { uplink: net.uplink(), stamp: net.stamp(), sbfd: net.sbfd() };
+        let (uplink, stamp, sbfd, peers) = (net.uplink(), net.stamp(), net.sbfd(), net.peers());
+        let mut configured = Configured { uplink, stamp, sbfd, peers };
         if let Some(configure) = self.configure {
             configure(&mut configured);
         }
         kernel.reset(configured.uplink, &net.vips(), configured.stamp);
-        kernel.set_sbfd(configured.sbfd, &net.peers());
+        kernel.set_sbfd(configured.sbfd, &configured.peers);
         self.held.set(kernel);
         self.before.iter().for_each(|before| prepare(kernel, hook, before));
         kernel.forget();
@@ -297,9 +316,11 @@ impl Row {
         assert_eq!(kinds, self.rings.iter().map(|kind| Some(*kind)).collect::<Vec<_>>(), "{at}: events");
         for event in events {
             assert!((started..=now()).contains(&event.at), "{at}: the event's time");
-            let counter = self.counted.first().map_or(0, |counter| *counter as u32);
+            let counter = self.counted.first().filter(|_| self.about.is_none());
+            let counter = counter.map_or(0, |counter| *counter as u32);
             assert_eq!(event.counter, counter, "{at}: the event's counter");
-            assert_eq!(event.source, source_of(&self.packet), "{at}: the event's source");
+            let source = self.about.map_or_else(|| source_of(&self.packet), Address::from);
+            assert_eq!(event.source, source, "{at}: the event's source");
             let from_port = event.kind == EventKind::NewSource as u32;
             assert_eq!(event.port, if from_port { self.port } else { 0 }, "{at}: the event's port");
         }
@@ -309,7 +330,14 @@ impl Row {
         if let Some((peer, discriminator, state, answers)) = self.recorded {
             let when = got[peer as usize].at;
             assert!((started..=now()).contains(&when), "{at}: the answer's time");
-            wanted[peer as usize] = Answer { at: when, answers, discriminator, state, reserved: [0; 3] };
+            wanted[peer as usize] = Answer {
+                at: when,
+                answers,
+                discriminator,
+                state,
+                diagnostic: self.diagnostic,
+                reserved: [0; 2],
+            };
         }
         assert_eq!(got, wanted, "{at}: answers");
     }

@@ -2,6 +2,8 @@
 //!
 //! The layout is written out once more here, so that the rows do not share wgha's own codec.
 
+mod claims;
+
 use wgha_common::abi::{Counter as C, EventKind};
 use wgha_tests::packets::{DESTINATION_OPTIONS, Datagram, Ip, TCP, UDP, VLAN, extension, padded, tagged};
 
@@ -10,6 +12,8 @@ use crate::{
     net::{MIN_RX, Net, PEER, PEER2, PROBE, PROBE_PORT, PROBE2, REFLECTOR},
     row::{Before, Ended, Held, Row, row},
 };
+
+pub use claims::{claims, ours};
 
 /// The reflector's port.
 const PORT: u16 = 7784;
@@ -20,6 +24,7 @@ const QUESTION: u32 = 0x0102_0304;
 
 /// States.
 const ADMIN_DOWN: u8 = 0;
+const DOWN: u8 = 1;
 pub const UP: u8 = 3;
 
 const POLL: u8 = 0x20;
@@ -42,11 +47,11 @@ pub struct Control {
 }
 
 impl Control {
-    /// A right question to our reflector.
+    /// A right question to our reflector, of one that does not serve.
     pub const fn question() -> Self {
         Self {
             version_diagnostic: 0x20,
-            state: UP,
+            state: DOWN,
             flags: DEMAND,
             multiplier: 3,
             len: 24,
@@ -144,7 +149,7 @@ pub fn questions(net: &Net) -> Vec<Row> {
         says_up("question, padded", padded(&packet, 120), padded(&returned(net, &up, THEIR_PORT), 120)),
     ]);
     let variants = [
-        ("question, state Down", Control { state: 1, ..question.clone() }),
+        ("question, with a diagnostic", Control { version_diagnostic: 0x23, ..question.clone() }),
         ("question, state AdminDown", Control { state: 0, version_diagnostic: 0x27, ..question.clone() }),
         ("question, poll", Control { flags: DEMAND | POLL, ..question.clone() }),
         (
@@ -346,6 +351,13 @@ pub fn answers(net: &Net) -> Vec<Row> {
             .after(after(&down))
             .records(PEER2, PROBE2, ADMIN_DOWN, 1)
             .rings(EventKind::AdminDown),
+        heard(
+            "answer, AdminDown because of our probe",
+            &told(net, &Control { version_diagnostic: 0x23, ..Control::told(PROBE, ADMIN_DOWN) }),
+        )
+        .records(PEER, PROBE, ADMIN_DOWN, 1)
+        .diagnosed(3)
+        .rings(EventKind::AdminDown),
         heard("answer, Up, final", &told(net, &Control { flags: FINAL, ..Control::told(PROBE, UP) }))
             .records(PEER, PROBE, UP, 1),
     ]

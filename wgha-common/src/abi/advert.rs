@@ -39,7 +39,7 @@ pub struct AdvertStamp {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AdvertSeen {
-    /// `CLOCK_MONOTONIC` ns at which it arrived.
+    /// `CLOCK_BOOTTIME` ns at which it arrived.
     pub at: u64,
     /// How many have come from this router.
     pub adverts: u64,

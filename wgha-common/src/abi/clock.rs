@@ -4,6 +4,6 @@
 pub struct ClockRead {
     /// In which tick (`jiffies`).
     pub tick: u64,
-    /// `CLOCK_MONOTONIC` ns.
+    /// `CLOCK_BOOTTIME` ns.
     pub at: u64,
 }

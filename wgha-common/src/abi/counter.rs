@@ -55,7 +55,9 @@ counters! {
     AdvertSent = "advert_sent",
     /// Ours with a priority above 0 but without a lease: dropped.
     AdvertFenced = "advert_fenced",
-    /// Our lease was ended by an advert that outranks ours.
+    /// Of a router that is no peer, while only peers are heard.
+    AdvertStranger = "advert_stranger",
+    /// Our lease was ended by a claim that outranks ours: an advert, or a peer's probe in state Up.
     LeaseOutranked = "lease_outranked",
     /// Our lease was found lapsed.
     LeaseLapsed = "lease_lapsed",
@@ -92,6 +94,8 @@ counters! {
     /// Not a BFD control packet of S-BFD to an address of our own: cut short, another version, a D bit that its sender
     /// cannot have, a discriminator of 0, authentication; or behind tags or options.
     ProbeMalformed = "probe_malformed",
+    /// A probe of ours that says that we serve, without a lease: dropped.
+    ProbeFenced = "probe_fenced",
     /// An answer to a probe of ours that is under way; dropped: it is in `ANSWERS`.
     AnswerHeard = "answer_heard",
     /// An answer to no probe of ours that is under way.

@@ -12,7 +12,7 @@ pub enum EventKind {
     Resigned = 2,
     /// A lower advert came while our lease stands: another router believes that it is Active.
     Rival = 3,
-    /// An advert outranked ours and has ended our lease.
+    /// An advert, or a peer's probe in state Up, outranked us and has ended our lease.
     Outranked = 4,
     /// An advert with our VRID broke RFC 9568 §7.1; `counter` says how.
     Malformed = 5,
@@ -23,11 +23,14 @@ pub enum EventKind {
     NewSource = 7,
     /// A neighbour answered a solicitation or an ARP request from a VIP; `source` is the neighbour.
     NeighbourAnswered = 8,
+    /// A peer that we outrank has asked in state Up while our lease stands: it serves, or claims to. `source`, `priority` are
+    /// as it has introduced itself.
+    Contested = 9,
 }
 
 impl EventKind {
     /// How many kinds there are.
-    pub const COUNT: u32 = 9;
+    pub const COUNT: u32 = 10;
     /// All of them, by number.
     pub const ALL: [Self; Self::COUNT as usize] = [
         Self::NewRouter,
@@ -39,6 +42,7 @@ impl EventKind {
         Self::AdminDown,
         Self::NewSource,
         Self::NeighbourAnswered,
+        Self::Contested,
     ];
 
     /// From the number in a record.
@@ -60,6 +64,7 @@ impl EventKind {
             Self::AdminDown => "admin_down",
             Self::NewSource => "new_source",
             Self::NeighbourAnswered => "neighbour_answered",
+            Self::Contested => "contested",
         }
     }
 }
@@ -68,7 +73,7 @@ impl EventKind {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Event {
-    /// `CLOCK_MONOTONIC` ns at which the packet arrived.
+    /// `CLOCK_BOOTTIME` ns at which the packet arrived.
     pub at: u64,
     /// An [`EventKind`] as a number.
     pub kind: u32,
@@ -90,14 +95,19 @@ pub struct Event {
 
 /// When an [`EventKind`] last rang, so that a flood wakes the daemon once in its pause. Writer: kernel.
 ///
-/// `Rival` and `Malformed` pause for [`crate::abi::RING_PAUSE_NANOS`], `NewSource` and `NeighbourAnswered` for
-/// [`crate::abi::SHORT_RING_PAUSE_NANOS`]. The others change what `ROUTERS` or `ANSWERS` holds and do not pause; the daemon
-/// reads a bounded number of them at a time.
+/// `Rival`, `Malformed` and `Contested` pause for [`crate::abi::RING_PAUSE_NANOS`], `NewSource` and `NeighbourAnswered` for
+/// [`crate::abi::SHORT_RING_PAUSE_NANOS`]; `NewRouter`, `ChangedRouter` and `Resigned` after
+/// [`crate::abi::RING_BURST`] of them. `Outranked` and `AdminDown` do not pause: a lease ends once, and what makes an answer
+/// one cannot be guessed.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rung {
-    /// `CLOCK_MONOTONIC` ns.
+    /// `CLOCK_BOOTTIME` ns of the first after the last pause.
     pub at: u64,
     /// How many did not ring, because of the pause or because the ring was full.
     pub suppressed: u64,
+    /// How many have rung since `at`.
+    pub rang: u32,
+    /// Zero.
+    pub reserved: u32,
 }

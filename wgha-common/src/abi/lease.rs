@@ -19,7 +19,7 @@ pub enum Role {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lease {
-    /// `CLOCK_MONOTONIC` ns at which it ends; 0: it has ended.
+    /// `CLOCK_BOOTTIME` ns at which it ends; 0: it has ended.
     pub until: u64,
     /// Which election granted it. Grows by one with each; 0 is no lease.
     pub epoch: u64,
@@ -38,7 +38,7 @@ pub struct Lease {
 pub struct Revoked {
     /// Leases of this epoch and of all before it are over.
     pub epoch: u64,
-    /// `CLOCK_MONOTONIC` ns of the packet that ended it.
+    /// `CLOCK_BOOTTIME` ns of the packet that ended it.
     pub at: u64,
     /// The router that outranked us; unspecified: it lapsed.
     pub by: Address,
@@ -58,14 +58,14 @@ impl Lease {
         self.epoch > revoked_epoch && self.until != 0
     }
 
-    /// Whether it gives `role` or more at `now` (`CLOCK_MONOTONIC` ns).
+    /// Whether it gives `role` or more at `now` (`CLOCK_BOOTTIME` ns).
     #[must_use]
     #[inline(always)]
     pub const fn gives(&self, role: Role, revoked_epoch: u64, now: u64) -> bool {
         self.role >= role as u32 && self.stands(revoked_epoch) && now < self.until
     }
 
-    /// Whether packets of the VIP pass at `now` (`CLOCK_MONOTONIC` ns).
+    /// Whether packets of the VIP pass at `now` (`CLOCK_BOOTTIME` ns).
     #[must_use]
     #[inline(always)]
     pub const fn serves(&self, revoked_epoch: u64, now: u64) -> bool {

@@ -30,7 +30,7 @@ pub struct Outstanding {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Answer {
-    /// `CLOCK_MONOTONIC` ns at which it arrived.
+    /// `CLOCK_BOOTTIME` ns at which it arrived.
     pub at: u64,
     /// How many have come.
     pub answers: u64,
@@ -38,8 +38,10 @@ pub struct Answer {
     pub discriminator: u32,
     /// The state in it, a [`crate::wire::bfd::State`] as a number: Up serves, AdminDown does not.
     pub state: u8,
+    /// The diagnostic in it: [`crate::wire::bfd::DIAGNOSTIC_NEIGHBOR`], if the peer ceased to serve because of our probe.
+    pub diagnostic: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
 }
 
 impl Answer {
@@ -53,14 +55,15 @@ impl Answer {
     #[inline(always)]
     pub const fn key(&self) -> u64 {
         let [a, b, c, d] = self.discriminator.to_ne_bytes();
-        u64::from_ne_bytes([a, b, c, d, self.state, 0, 0, 0])
+        u64::from_ne_bytes([a, b, c, d, self.state, self.diagnostic, 0, 0])
     }
 
     /// An answer with these bytes at [`Answer::KEY`].
     #[must_use]
     pub const fn with_key(at: u64, answers: u64, key: u64) -> Self {
-        let [a, b, c, d, state, ..] = key.to_ne_bytes();
-        Self { at, answers, discriminator: u32::from_ne_bytes([a, b, c, d]), state, reserved: [0; 3] }
+        let [a, b, c, d, state, diagnostic, ..] = key.to_ne_bytes();
+        let discriminator = u32::from_ne_bytes([a, b, c, d]);
+        Self { at, answers, discriminator, state, diagnostic, reserved: [0; 2] }
     }
 }
 
@@ -70,7 +73,14 @@ mod tests {
 
     #[test]
     fn a_key_is_what_stands_at_its_place() {
-        let answer = Answer { at: 1, answers: 2, discriminator: 0x0102_0304, state: 3, reserved: [0; 3] };
+        let answer = Answer {
+            at: 1,
+            answers: 2,
+            discriminator: 0x0102_0304,
+            state: 3,
+            diagnostic: 7,
+            reserved: [0; 2],
+        };
         assert_eq!(Answer::with_key(1, 2, answer.key()), answer);
         assert_eq!(Answer::KEY, size_of::<Answer>() - size_of::<u64>());
         assert!(Answer::KEY.is_multiple_of(size_of::<u64>()));

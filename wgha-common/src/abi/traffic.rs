@@ -34,7 +34,7 @@ pub struct Traffic {
     pub bytes: u64,
     /// Under the lease of which epoch the last one passed.
     pub epoch: u64,
-    /// `CLOCK_MONOTONIC` ns of the first one of that epoch, exact.
+    /// `CLOCK_BOOTTIME` ns of the first one of that epoch, exact.
     pub first: u64,
 }
 

@@ -14,11 +14,23 @@ pub struct UplinkConfig {
     pub vrid: u8,
     /// 4 or 6: the family of the virtual router. Adverts of the other one are counted and passed.
     pub family: u8,
-    /// Zero.
-    pub reserved: u32,
+    /// [`UplinkConfig::AUTHENTICATED`] and [`UplinkConfig::ACQUAINTED`].
+    pub flags: u32,
 }
 
 impl UplinkConfig {
+    /// An advert ends no lease: a claim has to be proven.
+    pub const AUTHENTICATED: u32 = 1 << 0;
+    /// Every peer has introduced itself: the adverts of all others are counted and mean nothing.
+    pub const ACQUAINTED: u32 = 1 << 1;
+
+    /// Whether all of `flags` are set.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has(&self, flags: u32) -> bool {
+        self.flags & flags == flags
+    }
+
     /// Whether the virtual router is of this family.
     #[must_use]
     #[inline(always)]

@@ -6,10 +6,15 @@ use super::NoRoom;
 pub const PORT: u16 = 7784;
 /// Bytes of a packet without authentication.
 pub const LEN: usize = 24;
+/// Where in it the state is, in the upper two bits.
+pub const FLAGS_OFFSET: usize = 1;
 
 const VERSION: u8 = 1;
+/// "Neighbor Signaled Session Down" (RFC 5880 §4.1): a reflector has ceased to serve because of this very question.
+pub const DIAGNOSTIC_NEIGHBOR: u8 = 3;
 /// "Administratively Down" (RFC 5880 §4.1).
 const DIAGNOSTIC_ADMIN_DOWN: u8 = 7;
+const DIAGNOSTIC_MASK: u8 = 0x1f;
 
 const POLL: u8 = 1 << 5;
 const FINAL: u8 = 1 << 4;
@@ -25,9 +30,9 @@ const MULTIPOINT: u8 = 1;
 pub enum State {
     /// Alive, and does not serve.
     AdminDown = 0,
-    /// The initiator has had no answer yet.
+    /// Of an initiator: it does not serve.
     Down = 1,
-    /// Serves.
+    /// Serves; of an initiator: or claims to.
     Up = 3,
 }
 
@@ -95,13 +100,15 @@ pub enum Fault {
 /// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 /// ```
 ///
-/// The diagnostic is written with the state and not read; C and the echo interval are 0 and not read.
+/// C and the echo interval are 0 and not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
     /// Who sent it: the D bit.
     pub sender: Sender,
     /// The sender's state; a reflector's is that of what it answers for.
     pub state: State,
+    /// Why it has this state: a number of RFC 5880 §4.1.
+    pub diagnostic: u8,
     /// The P bit: the initiator wants the F bit back.
     pub poll: bool,
     /// The F bit: the answer to P.
@@ -153,6 +160,7 @@ impl Packet {
         Ok(Self {
             sender,
             state,
+            diagnostic: b[0] & DIAGNOSTIC_MASK,
             poll: b[1] & POLL != 0,
             is_final: b[1] & FINAL != 0,
             detect_mult: b[2],
@@ -170,6 +178,10 @@ impl Packet {
         Self {
             sender: Sender::Reflector,
             state,
+            diagnostic: match state {
+                State::AdminDown => DIAGNOSTIC_ADMIN_DOWN,
+                State::Down | State::Up => 0,
+            },
             poll: false,
             is_final: self.poll,
             detect_mult: self.detect_mult,
@@ -184,13 +196,9 @@ impl Packet {
     #[must_use]
     #[inline(always)]
     pub fn bytes(&self) -> [u8; LEN] {
-        let diagnostic = match self.state {
-            State::AdminDown => DIAGNOSTIC_ADMIN_DOWN,
-            State::Down | State::Up => 0,
-        };
         let flags = flag(POLL, self.poll) | flag(FINAL, self.is_final) | flag(DEMAND, self.sender.demands());
         let mut b = [0; LEN];
-        b[0] = VERSION << 5 | diagnostic;
+        b[0] = VERSION << 5 | (self.diagnostic & DIAGNOSTIC_MASK);
         b[1] = (self.state as u8) << 6 | flags;
         b[2] = self.detect_mult;
         b[3] = LEN as u8;
@@ -245,6 +253,7 @@ mod tests {
     const QUESTION: Packet = Packet {
         sender: Sender::Initiator,
         state: State::Up,
+        diagnostic: 0,
         poll: false,
         is_final: false,
         detect_mult: 3,
@@ -302,6 +311,16 @@ mod tests {
     }
 
     #[test]
+    fn a_diagnostic_is_written_and_read() {
+        let answer = QUESTION.answer(State::AdminDown, 0);
+        let yielding = Packet { diagnostic: DIAGNOSTIC_NEIGHBOR, ..answer };
+        assert_eq!(yielding.bytes()[0], 0x23);
+        assert_eq!(Packet::parse(&yielding.bytes(), Sender::Reflector), Ok(yielding));
+        assert_eq!(Packet { diagnostic: 0xff, ..answer }.bytes()[0], 0x3f, "the version is not touched");
+        assert_eq!(yielding.answer(State::Up, 0).diagnostic, 0, "an answer has its own");
+    }
+
+    #[test]
     fn every_fault_is_told() {
         let changed = |at: usize, byte: u8| {
             let mut bytes = QUESTION_BYTES;
@@ -335,7 +354,6 @@ mod tests {
     #[test]
     fn what_is_not_read_does_no_harm() {
         let mut bytes = QUESTION_BYTES;
-        bytes[0] |= 0x1f;
         bytes[1] |= 0x08;
         bytes[20..].fill(0xff);
         assert_eq!(Packet::parse(&bytes, Sender::Initiator), Ok(QUESTION));

@@ -77,6 +77,11 @@ impl<'t> Document<'t> {
         }
     }
 
+    /// Whether there is such a section.
+    pub fn has(&self, name: &str) -> bool {
+        self.root.contains_key(name)
+    }
+
     /// The section `[name]`, with its unknown keys told. Without it all its keys are absent, which is told only if
     /// they are `wanted`.
     pub fn section<'d>(&'d self, name: &'static str, known: Names, wanted: Option<&str>) -> Section<'d> {
@@ -190,6 +195,18 @@ impl<'d> Section<'d> {
         }
     }
 
+    /// The value of `key` as `read` understands it, and where it stands, or nothing when it is not there. None: it is wrong.
+    pub fn optional_at<T>(
+        &self,
+        key: &str,
+        read: impl FnOnce(&Value<'d>) -> Result<T, String>,
+    ) -> Option<Option<Located<T>>> {
+        match self.table.and_then(|table| table.get(key)) {
+            Some(value) => self.understood(self.located(key, value), read).map(Some),
+            None => Some(None),
+        }
+    }
+
     /// Each element of a list, if it is one, as `read` understands it. None: one is wrong.
     pub fn each<T>(
         &self,
@@ -221,11 +238,12 @@ impl<'d> Section<'d> {
     }
 
     fn located(&self, name: &str, value: &'d Spanned<DeValue<'d>>) -> Value<'d> {
+        let hidden = may_be_secret(name) && value.get_ref().as_str().is_some();
         Located {
             section: self.name,
             name: name.to_owned(),
             line: self.document.line(value.span().start),
-            shown: self.document.shown(value),
+            shown: if hidden { HIDDEN.to_owned() } else { self.document.shown(value) },
             value: value.get_ref(),
         }
     }
@@ -310,8 +328,8 @@ fn heading(section: &str) -> String {
     if section == LISTED { format!("[[{section}]]") } else { format!("[{section}]") }
 }
 
-/// Whether what somebody has put under this key is better not shown: wgha wants no secret in its file, and logs are read
-/// by many (I12).
+/// Whether what somebody has put under this key is better not shown: wgha wants no secret in its file (its `authentication`
+/// is true or false), and logs are read by many (I12).
 fn may_be_secret(key: &str) -> bool {
     let key = key.to_lowercase();
     ["key", "psk", "secret", "pass", "auth"].iter().any(|word| key.contains(word))

@@ -19,6 +19,8 @@ use std::{
 
 use wgha_common::{Centiseconds, Family, Priority, Vrid, abi::ChecksumStyle};
 
+use crate::proto::HealthRules;
+
 pub use problem::{ConfigError, Problem};
 
 /// Where the configuration is, unless `--config` says otherwise.
@@ -54,6 +56,8 @@ pub struct Config {
     pub detect: Option<Detect>,
     /// `[detect] witness`
     pub witness: Witness,
+    /// `[health]`
+    pub health: HealthRules,
     /// `[paths]`
     pub paths: Paths,
 }
@@ -154,6 +158,8 @@ pub struct Vrrp {
     pub preempt_delay: Duration,
     /// `checksum`: of IPv4 adverts; `None` (`auto`): as the others send theirs.
     pub checksum: Option<ChecksumStyle>,
+    /// `authentication`: a claim has to be proven by a probe; an advert changes no role.
+    pub authentication: bool,
     /// `virtual_addresses`: at least one, all of `family`.
     pub virtual_addresses: Vec<VirtualAddress>,
     /// The family of all of them.

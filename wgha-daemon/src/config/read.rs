@@ -5,6 +5,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use wgha_common::{Centiseconds, Priority, Vrid, abi::ChecksumStyle};
 
 use super::{Attach, Witness, document::Value};
+use crate::proto::Remedy;
 
 /// Bytes of a name that the kernel has room for (IFNAMSIZ - 1).
 const INTERFACE_NAME_MAX: usize = 15;
@@ -52,6 +53,33 @@ pub(super) fn detect_multiplier(value: &Value<'_>) -> Read<u8> {
         0 => Err("0 probes prove nothing; use 2 to 255".to_owned()),
         1 => Err("one lost packet would be a failover; use 2 to 255".to_owned()),
         multiplier => Ok(multiplier),
+    }
+}
+
+/// WireGuard itself takes a client for gone after no less (KEEPALIVE_TIMEOUT, and REKEY_TIMEOUT).
+pub(super) fn silence(value: &Value<'_>) -> Read<Duration> {
+    duration_within(value, Duration::from_secs(15), Duration::from_secs(600), "15s to 10m")
+}
+
+pub(super) fn hold_off(value: &Value<'_>) -> Read<Duration> {
+    duration_within(value, Duration::from_secs(10), Duration::from_secs(3600), "10s to 1h")
+}
+
+pub(super) fn remedy(value: &Value<'_>) -> Read<Remedy> {
+    Ok(match value.string("priority")? {
+        "ignore" => Remedy::Ignore,
+        "priority" => Remedy::Priority,
+        "fault" => Remedy::Fault,
+        _ => return Err(r#"no such remedy; use "priority", "fault" or "ignore""#.to_owned()),
+    })
+}
+
+pub(super) fn weight(value: &Value<'_>) -> Read<u8> {
+    let right = "use 1 to 253, more than the priorities of the servers differ by";
+    match value.integer(right)? {
+        0 => Err(format!("0 changes nothing; {right}, or \"ignore\" in place of \"priority\"")),
+        254 | 255 => Err(format!("more than there are priorities; {right}")),
+        weight => Ok(weight),
     }
 }
 

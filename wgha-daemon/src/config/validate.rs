@@ -11,14 +11,24 @@ use super::{
     read,
     virtual_addresses::{family_of, virtual_addresses},
 };
+use crate::proto::HealthRules;
 
-const SECTIONS: Names = &["uplink", "wireguard", "vrrp", "peer", "detect", "paths"];
+const SECTIONS: Names = &["uplink", "wireguard", "vrrp", "peer", "detect", "health", "paths"];
 const UPLINK_KEYS: Names = &["interface", "attach"];
 const WIREGUARD_KEYS: Names = &["interface", "listen_port"];
-const VRRP_KEYS: Names =
-    &["id", "priority", "advert_interval", "preempt", "preempt_delay", "checksum", "virtual_addresses"];
+const VRRP_KEYS: Names = &[
+    "id",
+    "priority",
+    "advert_interval",
+    "preempt",
+    "preempt_delay",
+    "checksum",
+    "authentication",
+    "virtual_addresses",
+];
 const PEER_KEYS: Names = &["address"];
 const DETECT_KEYS: Names = &["interval", "multiplier", "witness"];
+const HEALTH_KEYS: Names = &["wireguard_stuck", "path_broken", "weight", "silence", "hold_off"];
 const PATHS_KEYS: Names = &["bpffs", "socket"];
 
 /// Turns the text of `file` into a configuration.
@@ -32,8 +42,10 @@ pub(super) fn validate(file: &Path, text: &str) -> Result<Config, Vec<Problem>> 
     let vrrp = vrrp(&document);
     let peers = peers(&document, vrrp.as_ref());
     let (detect, witness) = detect(&document);
+    let health = health(&document);
     let paths = paths(&document);
-    let config = assemble(file, uplink, wireguard, vrrp, peers, (detect, witness), paths);
+    let liveness = detect.zip(witness).zip(health);
+    let config = assemble(file, uplink, wireguard, vrrp, peers, liveness, paths);
     match (document.into_problems(), config) {
         (problems, Some(config)) if problems.is_empty() => Ok(config),
         (problems, _) => Err(problems),
@@ -46,9 +58,10 @@ fn assemble(
     wireguard: Option<(String, Option<u16>)>,
     vrrp: Option<Vrrp>,
     peers: Option<Vec<IpAddr>>,
-    (detect, witness): (Option<Option<Detect>>, Option<Witness>),
+    liveness: Option<((Option<Detect>, Witness), HealthRules)>,
     paths: Option<Paths>,
 ) -> Option<Config> {
+    let ((detect, witness), health) = liveness?;
     let (wireguard, listen_port) = wireguard?;
     Some(Config {
         file: file.to_owned(),
@@ -57,8 +70,9 @@ fn assemble(
         listen_port,
         vrrp: vrrp?,
         peers: peers?,
-        detect: detect?,
-        witness: witness?,
+        detect,
+        witness,
+        health,
         paths: paths?,
     })
 }
@@ -96,6 +110,7 @@ fn vrrp(document: &Document<'_>) -> Option<Vrrp> {
     let preempt = section.optional("preempt", true, read::boolean);
     let preempt_delay = section.optional("preempt_delay", Duration::ZERO, read::preempt_delay);
     let checksum = section.optional("checksum", None, read::checksum);
+    let authentication = authentication(document, &section);
     let addresses = virtual_addresses(&section);
     let (family, virtual_addresses) = addresses?;
     Some(Vrrp {
@@ -105,9 +120,22 @@ fn vrrp(document: &Document<'_>) -> Option<Vrrp> {
         preempt: preempt?,
         preempt_delay: preempt_delay?,
         checksum: checksum?,
+        authentication: authentication?,
         virtual_addresses: virtual_addresses.into_iter().map(|located| located.value).collect(),
         family,
     })
+}
+
+/// It goes by what peers prove: without one, nobody could ever take a role.
+fn authentication(document: &Document<'_>, section: &Section<'_>) -> Option<bool> {
+    let Some(written) = section.optional_at("authentication", read::boolean)? else { return Some(false) };
+    if written.value && !document.has("peer") {
+        let wrong =
+            "there is nobody who could prove a claim; name the other server in a [[peer]], or leave it out";
+        section.tell(written.problem(wrong));
+        return None;
+    }
+    Some(written.value)
 }
 
 fn peers(document: &Document<'_>, vrrp: Option<&Vrrp>) -> Option<Vec<IpAddr>> {
@@ -164,6 +192,23 @@ fn probes(section: &Section<'_>) -> Option<Option<Detect>> {
         interval: interval.unwrap_or(default.interval),
         multiplier: multiplier.unwrap_or(default.multiplier),
     }))
+}
+
+fn health(document: &Document<'_>) -> Option<HealthRules> {
+    let section = document.section("health", HEALTH_KEYS, None);
+    let default = HealthRules::default();
+    let wireguard_stuck = section.optional("wireguard_stuck", default.wireguard_stuck, read::remedy);
+    let path_broken = section.optional("path_broken", default.path_broken, read::remedy);
+    let weight = section.optional("weight", default.weight, read::weight);
+    let silence = section.optional("silence", default.silence, read::silence);
+    let hold_off = section.optional("hold_off", default.hold_off, read::hold_off);
+    Some(HealthRules {
+        wireguard_stuck: wireguard_stuck?,
+        path_broken: path_broken?,
+        weight: weight?,
+        silence: silence?,
+        hold_off: hold_off?,
+    })
 }
 
 fn paths(document: &Document<'_>) -> Option<Paths> {

@@ -13,7 +13,7 @@ use super::{
     told::Told,
     worker::{Done, Effect},
 };
-use crate::proto::{Action, Answered, Heard, Input, Listened, Machine, PeerId, State};
+use crate::proto::{Action, Answered, Heard, Input, Listened, Machine, PeerId, Sample, State};
 
 /// What is done at once: maps, and frames on the wire. Behind a trait, so that the loop is tested without a kernel.
 pub trait Datapath {
@@ -50,6 +50,12 @@ pub trait Datapath {
     /// What the kernel said.
     fn look(&mut self, routers: bool) -> Result<Look, String>;
 
+    /// What was counted of WireGuard's packets.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn traffic(&mut self) -> Result<Sample, String>;
+
     /// Whether somebody was asked with the announcement, and is to answer.
     fn has_gateway(&self) -> bool;
 
@@ -62,8 +68,8 @@ pub trait Datapath {
     /// What the kernel said.
     fn listen(&mut self, closely: bool) -> Result<Listened, String>;
 
-    /// Sends a probe. One that cannot be sent is as good as lost.
-    fn send_probe(&mut self, peer: PeerId, number: u64);
+    /// Sends a probe, in state Up or Down. One that cannot be sent is as good as lost.
+    fn send_probe(&mut self, peer: PeerId, number: u64, up: bool);
 }
 
 /// What the maps hold that a decision needs.
@@ -114,6 +120,8 @@ pub struct Carrier<D, W> {
     pub ended: Option<End>,
     /// What another program was to take over stays here: why.
     pub kept_on: Option<String>,
+    /// WireGuard is to be asked how it is.
+    pub doubts: bool,
     /// What is yet to be handled: kept for its memory.
     pub inputs: VecDeque<Input>,
 }
@@ -228,8 +236,19 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
             Action::SendAdvert => self.datapath.send_advert().err().map(Input::AdvertFailed),
             Action::Announce => Some(Input::Announced(self.datapath.announce())),
             Action::LookAgain => Some(self.look()),
-            Action::SendProbe { peer, number } => {
-                self.datapath.send_probe(peer, number);
+            // What cannot be read now is read the next time.
+            Action::ReadTraffic => self.datapath.traffic().ok().map(Input::TrafficRead),
+            Action::AskWireguard => {
+                self.doubts = true;
+                None
+            }
+            Action::TellHealth { priority, fit } => {
+                self.tell(|told, _| told.health = (priority, fit));
+                None
+            }
+            Action::ReportHealth { .. } => None,
+            Action::SendProbe { peer, number, up } => {
+                self.datapath.send_probe(peer, number, up);
                 None
             }
             Action::AskGateway => {
@@ -345,6 +364,7 @@ pub fn input_of(event: &Event, revoked_epoch: u64) -> Option<Input> {
     };
     let heard = heard(event.source.into(), &seen)?;
     match EventKind::from_number(event.kind)? {
+        EventKind::Contested => Some(Input::Contested(heard)),
         EventKind::Outranked => Some(Input::LeaseRevoked { epoch: revoked_epoch, by: heard }),
         EventKind::NewRouter | EventKind::ChangedRouter | EventKind::Resigned | EventKind::Rival => {
             Some(Input::AdvertHeard(heard))

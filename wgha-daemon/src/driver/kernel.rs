@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use bytes::BytesMut;
 use wgha_common::{
     Address, Centiseconds, IfIndex, Priority, Timestamp,
-    abi::{AdvertSeen, ChecksumStyle, Lease, Role, UplinkConfig},
-    wire::{NoRoom, ethernet::Mac, vrrp},
+    abi::{AdvertSeen, ChecksumStyle, Direction, Lease, Role, UplinkConfig},
+    wire::{NoRoom, ethernet::Mac, vrrp, wireguard::MessageType},
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::Vrrp,
-    proto::{Answered, Listened, PeerId},
+    proto::{Answered, Counts, Introduced, Listened, PeerId, Sample},
     sys::{announce, bpf::Maps, clock, packet_socket::PacketSocket, probe_socket::ProbeSocket},
 };
 
@@ -120,6 +120,23 @@ impl Kernel {
         Ok(probes.probe_through(Some(socket), &mut self.maps)?)
     }
 
+    /// A peer has told who it is, and what its reflector answers to.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn introduced(&mut self, who: &Introduced, discriminator: u32) -> Result<(), String> {
+        let Some(probes) = &mut self.probes else { return Ok(()) };
+        probes.introduced(who, discriminator, &mut self.maps).map_err(chain)?;
+        self.write_uplink()
+    }
+
+    /// What has to be proven, and whether strangers are known to be that.
+    fn flags(&self) -> u32 {
+        let acquainted = self.probes.as_ref().is_some_and(Probes::knows_all);
+        let authenticated = if self.vrrp.authentication { UplinkConfig::AUTHENTICATED } else { 0 };
+        authenticated | if acquainted { UplinkConfig::ACQUAINTED } else { 0 }
+    }
+
     /// Probes, if there are other servers.
     pub const fn probes(&mut self) -> Option<&mut Probes> {
         self.probes.as_mut()
@@ -187,7 +204,7 @@ impl Kernel {
             wireguard_port: self.wireguard_port,
             vrid: self.vrrp.id.number(),
             family: self.vrrp.family.version(),
-            reserved: 0,
+            flags: self.flags(),
         };
         self.maps.set_uplink(config).map_err(chain)
     }
@@ -281,6 +298,22 @@ impl Datapath for Kernel {
         Ok(Look { routers, revoked_epoch, answers })
     }
 
+    fn traffic(&mut self) -> Result<Sample, String> {
+        let read = |direction, message| self.maps.traffic(direction, message).map_err(chain);
+        let counts = |direction| {
+            let of = |message| read(direction, message).map(|seen| seen.packets);
+            let transport = read(direction, MessageType::Transport)?;
+            Ok::<_, String>(Counts {
+                initiations: of(MessageType::Initiation)?,
+                responses: of(MessageType::Response)?,
+                transport: transport.packets,
+                transport_bytes: transport.bytes,
+                others: of(MessageType::Cookie)? + of(MessageType::Malformed)?,
+            })
+        };
+        Ok(Sample { received: counts(Direction::Ingress)?, sent: counts(Direction::Egress)? })
+    }
+
     fn has_gateway(&self) -> bool {
         !self.gateways.is_empty()
     }
@@ -307,9 +340,9 @@ impl Datapath for Kernel {
         Ok(Listened { heard, answered })
     }
 
-    fn send_probe(&mut self, peer: PeerId, number: u64) {
+    fn send_probe(&mut self, peer: PeerId, number: u64, up: bool) {
         let Some(probes) = &mut self.probes else { return };
-        if let Err(e) = probes.send(&mut self.maps, peer, number) {
+        if let Err(e) = probes.send(&mut self.maps, peer, number, up) {
             tracing::debug!(peer = peer.0, "probe: {e:#}"); // as good as lost
         }
     }

@@ -93,6 +93,8 @@ pub struct Node {
     pub tunnel_went_down: bool,
     /// An effect on the tunnel has ended and the machine has not heard since how it stands.
     pub tunnel_untold: bool,
+    /// The machine was told that WireGuard does not answer.
+    pub tunnel_silent: bool,
     /// How often the loop woke up.
     pub wakeups: Wakeups,
     /// How the loop is scheduled.
@@ -153,6 +155,9 @@ impl Node {
                 }
             }
             self.answer_reload();
+            if std::mem::take(&mut self.carrier.doubts) {
+                let _ = self.looks.send(Look::Now); // nobody listening is no loss
+            }
         }
         Ok(()) // what is undone is told in the end
     }
@@ -423,6 +428,9 @@ impl Node {
             self.carrier.take(Input::MapFailed(e));
         }
         self.carrier.tend_tunnel(self.tunnel.went_down);
+        if std::mem::replace(&mut self.tunnel_silent, self.tunnel.silent) != self.tunnel.silent {
+            self.carrier.take(Input::WireguardAsked { silent: self.tunnel.silent });
+        }
         // After an effect of ours the machine waits to hear how it stands, changed or not.
         if std::mem::take(&mut self.tunnel_untold) || state != before {
             self.carrier.tell(|told, _| told.tunnels += 1);
@@ -433,8 +441,9 @@ impl Node {
     fn heard(&mut self, heard: Heard) {
         match heard {
             Heard::Introduced { who, discriminator, taken } => {
-                if let Some(probes) = self.carrier.datapath.probes() {
-                    probes.set_discriminator(who.peer, discriminator);
+                // The kernel half first: the machine may probe it at once.
+                if let Err(e) = self.carrier.datapath.introduced(&who, discriminator) {
+                    self.carrier.take(Input::MapFailed(e));
                 }
                 self.carrier.take(Input::PeerIntroduced(who));
                 let _ = taken.send(()); // nobody is told then
@@ -443,7 +452,12 @@ impl Node {
             Heard::Reaches { peer, reaches } => self.carrier.take(Input::PeerReaches { peer, reaches }),
             Heard::Left(peer) => self.carrier.take(Input::PeerLeft(peer)),
             Heard::Step { what, detail, at } => self.carrier.witness.step(what, detail, at),
-            Heard::Report(report) => self.report = *report,
+            Heard::Report(report) => {
+                let before = std::mem::replace(&mut self.report, *report).unanswered_since;
+                if self.report.unanswered_since != before {
+                    self.carrier.take(Input::ClientsUnanswered(self.report.unanswered_since));
+                }
+            }
         }
     }
 

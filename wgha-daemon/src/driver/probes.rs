@@ -4,12 +4,12 @@ use std::{io, net::IpAddr, num::NonZeroU32, time::Duration};
 
 use wgha_common::{
     Timestamp,
-    abi::{Answer, OUTSTANDING, Sbfd},
+    abi::{Answer, OUTSTANDING, Peer as PeerRecord, Sbfd},
     wire::bfd,
 };
 
 use crate::{
-    proto::{Answered, PeerId},
+    proto::{Answered, Introduced, PeerId},
     sys::{
         bpf::{BpfError, Maps},
         probe_socket::ProbeSocket,
@@ -39,6 +39,8 @@ struct Peer {
     address: IpAddr,
     /// What its reflector answers to, once it has told.
     discriminator: Option<u32>,
+    /// It has told who it is, this daemon or the one whose lease it goes on with.
+    introduced: bool,
     /// Discriminator and number of the last probes; a discriminator of 0 is none.
     under_way: [(u32, u64); OUTSTANDING],
     /// Where the next one is put: over the oldest.
@@ -47,7 +49,7 @@ struct Peer {
 
 impl Probes {
     /// Tells the kernel half whom to answer, and how: to `discriminator`, if others go by one of ours already, so that their
-    /// probes are answered all the time.
+    /// probes are answered all the time. What they have told of themselves holds then, too.
     ///
     /// # Errors
     /// [`BpfError::Map`]; no random numbers.
@@ -58,16 +60,19 @@ impl Probes {
         maps: &mut Maps,
     ) -> anyhow::Result<Self> {
         let mut random = Randomness::default();
+        let known = if discriminator.is_some() { maps.peers()? } else { Vec::new() };
         let discriminator = discriminator.map_or_else(|| random.draw(), |known| Ok(known.get()))?;
-        maps.set_peers(peers)?;
+        let records = records(peers, &known);
+        maps.set_peers(&records)?;
         maps.forget_probes()?;
-        let peer = |address: &IpAddr| Peer {
+        let peer = |(address, record): &(IpAddr, PeerRecord)| Peer {
             address: *address,
             discriminator: None,
+            introduced: record.is_introduced(),
             under_way: [(0, 0); OUTSTANDING],
             next: 0,
         };
-        let peers = peers.iter().map(peer).collect();
+        let peers = records.iter().map(peer).collect();
         let mut probes = Self { socket: None, pace, discriminator, peers, random };
         probes.probe_through(None, maps)?;
         Ok(probes)
@@ -97,11 +102,28 @@ impl Probes {
         self.discriminator
     }
 
-    /// A peer has told what its reflector answers to.
-    pub fn set_discriminator(&mut self, peer: PeerId, discriminator: u32) {
-        if let Some(peer) = self.peers.get_mut(usize::from(peer.0)) {
-            peer.discriminator = Some(discriminator);
-        }
+    /// A peer has told who it is, and what its reflector answers to.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn introduced(
+        &mut self,
+        who: &Introduced,
+        discriminator: u32,
+        maps: &mut Maps,
+    ) -> Result<(), BpfError> {
+        let Some(peer) = self.peers.get_mut(usize::from(who.peer.0)) else { return Ok(()) };
+        peer.discriminator = Some(discriminator);
+        peer.introduced = true;
+        let unknown = PeerRecord::unknown(u32::from(who.peer.0));
+        let record = PeerRecord { source: who.source.into(), priority: who.priority, ..unknown };
+        maps.set_peer(peer.address, record)
+    }
+
+    /// Whether every peer has told who it is.
+    #[must_use]
+    pub fn knows_all(&self) -> bool {
+        self.peers.iter().all(|peer| peer.introduced)
     }
 
     /// Which peer has this address.
@@ -111,11 +133,11 @@ impl Probes {
         u8::try_from(place).ok().map(PeerId)
     }
 
-    /// Sends probe `number`.
+    /// Sends probe `number`, which says whether we serve.
     ///
     /// # Errors
     /// Why it cannot be sent.
-    pub fn send(&mut self, maps: &mut Maps, peer: PeerId, number: u64) -> anyhow::Result<()> {
+    pub fn send(&mut self, maps: &mut Maps, peer: PeerId, number: u64, up: bool) -> anyhow::Result<()> {
         let Some(socket) = &mut self.socket else { return Ok(()) };
         let Some(to) = self.peers.get_mut(usize::from(peer.0)) else { return Ok(()) };
         let Some(your_discriminator) = to.discriminator else { return Ok(()) };
@@ -126,7 +148,8 @@ impl Probes {
         to.next = (to.next + 1) % OUTSTANDING;
         let probe = bfd::Packet {
             sender: bfd::Sender::Initiator,
-            state: bfd::State::Down,
+            state: if up { bfd::State::Up } else { bfd::State::Down },
+            diagnostic: 0,
             poll: false,
             is_final: false,
             detect_mult: self.pace.multiplier,
@@ -173,8 +196,18 @@ impl Peer {
         }
         let (_, number) = self.under_way.iter().find(|(d, _)| *d == answer.discriminator)?;
         let up = bfd::State::from_number(answer.state) == Some(bfd::State::Up);
-        Some(Answered { peer, number: *number, at: Timestamp::from_nanos(answer.at), up })
+        let yielded = !up && answer.diagnostic == bfd::DIAGNOSTIC_NEIGHBOR;
+        Some(Answered { peer, number: *number, at: Timestamp::from_nanos(answer.at), up, yielded })
     }
+}
+
+/// The records of `peers`: as they were `known`, or that they have told nothing yet.
+fn records(peers: &[IpAddr], known: &[(IpAddr, PeerRecord)]) -> Vec<(IpAddr, PeerRecord)> {
+    let record = |(number, address): (u32, &IpAddr)| {
+        let told = known.iter().find(|(known, _)| known == address).map(|(_, record)| *record);
+        (*address, PeerRecord { number, ..told.unwrap_or(PeerRecord::unknown(number)) })
+    };
+    (0..).zip(peers).map(record).collect()
 }
 
 fn micros(d: Duration) -> u32 {
@@ -197,5 +230,23 @@ impl Randomness {
         }
         self.left -= 1;
         Ok(u32::from_ne_bytes(self.numbers[self.left]).max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_peers_have_told_is_kept_and_their_numbers_are_ours() {
+        let [a, b, gone] = ["192.0.2.4", "192.0.2.5", "192.0.2.6"].map(|a| a.parse::<IpAddr>().unwrap());
+        let told = |number, source: IpAddr| PeerRecord {
+            source: source.into(),
+            priority: 90,
+            ..PeerRecord::unknown(number)
+        };
+        let known = [(gone, told(0, gone)), (b, told(1, b))];
+        let records = records(&[b, a], &known);
+        assert_eq!(records, [(b, told(0, b)), (a, PeerRecord::unknown(1))]);
     }
 }

@@ -73,7 +73,7 @@ fn vrrp(node: &Node, machine: &Machine) -> VrrpStatus {
     let vrrp = &node.config.vrrp;
     VrrpStatus {
         id: vrrp.id.number(),
-        priority: vrrp.priority.number(),
+        priority: machine.priority(),
         advert_interval_ms: u32::from(vrrp.advert_interval.number()) * 10,
         preempt: vrrp.preempt,
         virtual_addresses: vrrp
@@ -174,6 +174,7 @@ fn peers(node: &Node) -> Vec<PeerStatus> {
         priority: peer.introduction.map(|i| i.priority),
         serving: peer.introduction.map(|i| i.serving),
         reaches_gateway: peer.introduction.and_then(|i| i.reaches),
+        fit: peer.introduction.map(|i| i.fit),
         clock_offset_ms: peer.clock.map(|(offset, _)| offset as f64 / 1e6),
     };
     node.report.peers.iter().map(status).collect()

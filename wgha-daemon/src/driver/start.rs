@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     config::{self, Config, Vrrp},
-    proto::{self, Inherited, Machine, Settings, sync::Fingerprints},
+    proto::{self, Authentication, Inherited, Machine, Settings, sync::Fingerprints},
     status::{
         Event, Notifier, Recorder, Wakeups,
         control::{self, Request},
@@ -181,11 +181,12 @@ fn assemble(
         datapath,
         witness: Recording::new(recorder, Notifier::from_env()),
         effects,
-        told: watch::Sender::default(),
+        told: watch::Sender::new(Told { health: (config.vrrp.priority.number(), false), ..Told::default() }),
         handshakes: None,
         pending: Pending::default(),
         ended: None,
         kept_on: None,
+        doubts: false,
         inputs: VecDeque::new(),
     };
     let node = Node {
@@ -209,6 +210,7 @@ fn assemble(
         tunnel: TunnelSeen::default(),
         tunnel_went_down: false,
         tunnel_untold: false,
+        tunnel_silent: false,
         wakeups: Wakeups::default(),
         started: clock::now(),
         conduct,
@@ -225,11 +227,10 @@ fn peers(
     raised: watch::Receiver<Timestamp>,
 ) -> anyhow::Result<Peers> {
     let config = &node.config;
-    let Vrrp { id, priority, advert_interval, .. } = config.vrrp;
+    let Vrrp { id, advert_interval, .. } = config.vrrp;
     let vips: Vec<_> = config.vrrp.virtual_addresses.iter().map(|vip| vip.address).collect();
     let detect = detect(config, &node.conduct);
     let ourselves = Ourselves {
-        priority: priority.number(),
         discriminator: node.carrier.datapath.probes().map_or(0, |probes| probes.discriminator()),
         lease: detect.lease(),
         required_min_rx: detect.interval,
@@ -357,6 +358,8 @@ fn settings(config: &Config, conduct: &Conduct) -> Settings {
         preempt: config.vrrp.preempt,
         preempt_delay: config.vrrp.preempt_delay,
         detect: (!config.peers.is_empty()).then(|| detect(config, conduct)),
+        authentication: config.vrrp.authentication.then_some(Authentication { peers: config.peers.len() }),
+        health: Some(config.health),
     }
 }
 

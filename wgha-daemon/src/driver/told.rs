@@ -22,6 +22,8 @@ pub struct Told {
     pub lease: Option<Duration>,
     /// Whether this node reaches the gateway and could serve, if it can tell.
     pub reaches: Option<bool>,
+    /// Our priority, and whether we are fit to serve.
+    pub health: (u8, bool),
     /// Handshakes are to be started, since this take-over; `None`: no more.
     pub handshakes: Option<Timestamp>,
 }

@@ -10,8 +10,9 @@ use wgha_common::{
 
 use super::carrier::Witness;
 use crate::{
-    proto::{Action, Finding, Heard, Input, Reason, State},
+    proto::{Action, Ailment, Finding, Heard, Input, Reason, State},
     status::{Event, Kind, Notifier, Recorder},
+    sys::clock,
 };
 
 /// The step that ends a failover.
@@ -120,8 +121,17 @@ impl Recording {
     fn handed_over(&mut self, now: Timestamp) {
         self.recorder.record(Kind::Effect, "handed_over", "", now);
         if let Some(notifier) = &self.notifier {
-            notifier.reloading(now);
+            notifier.reloading(clock::monotonic());
         }
+    }
+
+    fn health_changed(&mut self, ailment: Option<Ailment>, detail: &str, now: Timestamp) {
+        match ailment {
+            Some(_) => warn!("{detail}"),
+            None => info!("nothing is known against this node's WireGuard any more: {detail}"),
+        }
+        let what = ailment.map_or("suspicion_over", Ailment::name);
+        self.recorder.record(Kind::Input, what, detail, now);
     }
 
     fn role_changed(&mut self, state: State, reason: &Reason, now: Timestamp) {
@@ -185,6 +195,7 @@ impl Witness for Recording {
     fn action(&mut self, action: &Action, now: Timestamp) {
         match action {
             Action::Report { role, reason } => self.role_changed(*role, reason, now),
+            Action::ReportHealth { ailment, detail } => self.health_changed(*ailment, detail, now),
             Action::HandOver => self.handed_over(now),
             Action::ReportFinding { finding } => self.found(*finding, now),
             Action::HoldBack { finding } => self.held_back(*finding, now),
@@ -196,13 +207,18 @@ impl Witness for Recording {
 
 /// What happens all the time.
 const fn is_tick(input: &Input) -> bool {
-    matches!(input, Input::TimerFired | Input::LookedAgain { .. } | Input::Listened(_))
+    matches!(
+        input,
+        Input::TimerFired | Input::LookedAgain { .. } | Input::Listened(_) | Input::TrafficRead(_)
+    )
 }
 
 /// When the packet arrived that the input is about.
 fn arrival(input: &Input) -> Option<Timestamp> {
     match input {
-        Input::AdvertHeard(heard) | Input::LeaseRevoked { by: heard, .. } => Some(heard.at),
+        Input::AdvertHeard(heard) | Input::Contested(heard) | Input::LeaseRevoked { by: heard, .. } => {
+            Some(heard.at)
+        }
         Input::GatewayAnswered(at) => Some(*at),
         Input::Answered(answer) => Some(answer.at),
         _ => None,
@@ -215,16 +231,22 @@ fn told(input: &Input) -> Option<(Kind, &'static str, String)> {
         Input::TimerFired | Input::LookedAgain { .. } | Input::GatewayAnswered(_) => return None,
         Input::Answered(_) | Input::PeerIntroduced(_) | Input::PeerLeft(_) => return None,
         Input::PeerWaits { .. } | Input::PeerReaches { .. } | Input::Listened(_) => return None,
+        Input::TrafficRead(_) | Input::ClientsUnanswered(_) => return None,
         Input::GatewaysChanged(gateways) => {
             let list: Vec<_> = gateways.iter().map(ToString::to_string).collect();
             let list = if list.is_empty() { "no default route".to_owned() } else { list.join(", ") };
             (Kind::Input, "gateways_changed", list)
         }
+        Input::WireguardAsked { silent } => {
+            let how = if *silent { "it does not answer" } else { "it answers again" };
+            (Kind::Input, "wireguard_asked", how.to_owned())
+        }
         Input::Started(_) => (Kind::Input, "started", String::new()),
         Input::ReloadRequested => (Kind::Input, "reload_requested", String::new()),
         Input::AdvertHeard(heard) => (Kind::Input, "advert_heard", advert(heard)),
+        Input::Contested(by) => (Kind::Input, "contested", format!("by a probe {}", advert(by))),
         Input::LeaseRevoked { by, .. } => {
-            (Kind::Input, "lease_revoked", format!("by an advert {}", advert(by)))
+            (Kind::Input, "lease_revoked", format!("by a claim {}", advert(by)))
         }
         Input::UplinkChanged(u) => {
             let source = u.source.map_or("no address".to_owned(), |s| s.to_string());

@@ -2,7 +2,7 @@ use std::{fmt, net::IpAddr, time::Duration};
 
 use wgha_common::{Centiseconds, Timestamp, abi::Role};
 
-use super::{Finding, PeerId, State};
+use super::{Ailment, Finding, PeerId, State};
 
 /// What is to be done, in this order. Imperative.
 ///
@@ -34,6 +34,8 @@ pub enum Action {
         peer: PeerId,
         /// Which one: grows by one with each, over all peers. Its answer is reported with it.
         number: u64,
+        /// In BFD's state Up: we serve, or claim to. A peer that we outrank yields to it. Otherwise Down.
+        up: bool,
     },
     /// Read `REVOKED`, `ANSWERS` and, unless they do not matter ([`super::Machine::minds_routers`]), `ROUTERS`, and answer
     /// with [`super::Input::LookedAgain`].
@@ -59,6 +61,24 @@ pub enum Action {
     HoldBack {
         /// Why.
         finding: Finding,
+    },
+    /// Read what the kernel half has counted of WireGuard, and answer with [`super::Input::TrafficRead`].
+    ReadTraffic,
+    /// Ask WireGuard how it is; [`super::Input::WireguardAsked`] follows when that has changed.
+    AskWireguard,
+    /// Tell the peers what we say of ourselves from now on.
+    TellHealth {
+        /// Our priority.
+        priority: u8,
+        /// We can serve, and nothing speaks against us.
+        fit: bool,
+    },
+    /// Traffic says something of this node's health, and what follows. For people.
+    ReportHealth {
+        /// What is wrong; none: nothing any more.
+        ailment: Option<Ailment>,
+        /// In words.
+        detail: String,
     },
     /// The role has changed. For people: log, status, events.
     Report {

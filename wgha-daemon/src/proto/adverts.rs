@@ -44,6 +44,7 @@ impl Machine {
         self.timers.arm(Timer::Adver, if next > now { next } else { now + interval });
         // The ring may have lost the news that the kernel has ended our lease.
         self.push(Action::LookAgain);
+        self.look_at_traffic(now);
     }
 
     /// RFC 9568 §6.4.3: an Active Router answers priority 0 and lower priorities with its own advert at
@@ -107,6 +108,7 @@ impl Machine {
         let Some(detect) = self.settings.detect else { return };
         self.renew_lease(now);
         self.listen_while_serving();
+        self.look_at_traffic(now);
         let next = due + detect.renewal();
         self.timers.arm(Timer::Renew, if next > now { next } else { now + detect.renewal() });
     }

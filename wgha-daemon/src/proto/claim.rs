@@ -21,12 +21,20 @@ pub(super) struct Claim {
     unconfirmed: Option<Timestamp>,
     /// They have had their time.
     waited: bool,
+    /// Who has answered a probe in state Up that it does not serve, and when.
+    yielded: Vec<(IpAddr, Timestamp)>,
 }
 
 impl Claim {
     /// Whether an advert has been decided on of which it is not known yet that it has left.
     pub(super) const fn is_unconfirmed(&self) -> bool {
         self.unconfirmed.is_some()
+    }
+
+    /// Whether this router has yielded to our probe, and has not been heard since, if that counts.
+    fn has_yielded(&self, router: &Heard, adverts_count: bool) -> bool {
+        let since = |at: Timestamp| adverts_count && router.at > at;
+        self.yielded.iter().any(|(source, at)| *source == router.source && !since(*at))
     }
 }
 
@@ -39,7 +47,8 @@ impl Machine {
         self.election.active = newest;
         self.election.claim = Claim::default();
         rivals.iter().for_each(|rival| self.add_rival(rival));
-        self.stamp(self.settings.priority.number());
+        self.suspect_all();
+        self.stamp(self.priority());
         let grant = self.lease.grant(Role::Claiming, now);
         self.begin_lease(grant);
         self.begin_adverts(now);
@@ -93,6 +102,14 @@ impl Machine {
         }
     }
 
+    /// A peer has answered our probe, which has claimed the role, that it does not serve.
+    pub(super) fn claim_answered(&mut self, source: IpAddr, at: Timestamp, now: Timestamp) {
+        self.election.claim.yielded.push((source, at));
+        if self.election.claim.told.contains(&source) {
+            self.ask(now); // was it the last one?
+        }
+    }
+
     /// Routers that have begun to serve, or to claim, in the meantime have to be told as well, once.
     fn tell(&mut self, rivals: &[Heard], now: Timestamp) -> bool {
         let untold = |r: &&Heard| !self.election.claim.told.contains(&r.source);
@@ -117,9 +134,19 @@ impl Machine {
     /// The kernel would have ended our lease if anybody had outranked us.
     pub(super) fn decide_as_claimer(&mut self, routers: &[Heard], now: Timestamp) {
         let waited = std::mem::take(&mut self.election.claim.waited);
-        let live: Vec<_> = self.live(routers, now).copied().collect();
-        if !self.tell(&live, now) && (waited || live.is_empty()) {
+        let proof = self.wants_proof();
+        let live: Vec<_> = self.live(routers, now).filter(|r| !self.is_out(r, now)).copied().collect();
+        // That it must have heard our adverts does not prove that it was there to hear them.
+        if !self.tell(&live, now) && ((waited && !proof) || live.is_empty()) {
             self.take_over(self.why_claiming(), now);
         }
+    }
+
+    /// Whether a router that we claim the role from does not serve any more, by its own word or its silence.
+    fn is_out(&self, router: &Heard, now: Timestamp) -> bool {
+        let proof = self.wants_proof();
+        let silent = proof && self.acquaintances.has_answered(router.source);
+        self.election.claim.has_yielded(router, !proof)
+            || (silent && self.rival_is_silent(router.source, now))
     }
 }

@@ -1,5 +1,5 @@
 //! The S-BFD initiator (RFC 7880): a Backup probes the Active Router that it obeys, if that has introduced
-//! itself.
+//! itself. (For those of an Active Router see [`super::rivals`].)
 //!
 //! ```text
 //! Probe    every interval: send a probe, look at the answers
@@ -72,8 +72,23 @@ impl Prober {
         self.target = self.target.take().filter(|target| target.peer != peer);
     }
 
+    /// Whether the router whose adverts come from there is probed.
+    pub(super) fn is_aimed_at(&self, source: IpAddr) -> bool {
+        self.target.as_ref().is_some_and(|target| target.source == source)
+    }
+
     pub(super) fn stop(&mut self) {
         self.target = None;
+    }
+
+    /// That of the last probe.
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) const fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
     }
 }
 
@@ -168,6 +183,9 @@ impl Machine {
     }
 
     pub(super) fn probe_due(&mut self, due: Timestamp, now: Timestamp) {
+        if self.state != State::Backup {
+            return self.ask_rivals(due, now);
+        }
         let Some(pace) = self.pace() else { return };
         if now.since(due) > pace.patience() {
             self.probes_stalled(due, now);
@@ -178,7 +196,8 @@ impl Machine {
         let Some(target) = &mut self.prober.target else { return };
         self.prober.number += 1;
         target.probed(self.prober.number, now);
-        self.actions.push_back(Action::SendProbe { peer: target.peer, number: self.prober.number });
+        let (peer, number) = (target.peer, self.prober.number);
+        self.actions.push_back(Action::SendProbe { peer, number, up: false });
         self.push(Action::LookAgain);
     }
 
@@ -203,6 +222,7 @@ impl Machine {
     /// The kernel half has rung for an AdminDown. If that was long ago, the next probe says how it is now.
     pub(super) fn answered(&mut self, answer: Answered, now: Timestamp) {
         self.take_answer(&answer);
+        self.rivals_answered(&[answer], now);
         if self.state == State::Backup && now.since(answer.at) <= NEWS {
             self.judge(now);
         }
@@ -217,10 +237,11 @@ impl Machine {
     /// What a look has shown of the peer that we probe.
     pub(super) fn count_probes(&mut self, routers: &[Heard], answers: &[Answered], now: Timestamp) {
         answers.iter().for_each(|answer| self.take_answer(answer));
-        let Some(pace) = self.pace() else { return };
+        let (Some(pace), proof) = (self.pace(), self.wants_proof()) else { return };
         let Some(target) = &mut self.prober.target else { return };
         let advert = routers.iter().find(|r| r.source == target.source && r.priority != 0);
-        target.counted(advert.map(|r| r.at), &pace, now);
+        // One that anybody may have sent does not prolong its life.
+        target.counted(advert.filter(|_| !proof).map(|r| r.at), &pace, now);
         if advert.is_some_and(|r| self.silent_from(r) > now) {
             self.note(Note::HalfHeard, Ok(()));
         }
@@ -268,7 +289,7 @@ impl Machine {
         let target = self.prober.target.as_ref()?;
         let (pace, active) = (self.pace()?, target.source);
         if let Some((_, said)) = target.down() {
-            let again = routers.iter().any(|r| r.source == active && r.at > said);
+            let again = !self.wants_proof() && routers.iter().any(|r| r.source == active && r.at > said);
             let recent = now.since(said) <= pace.interval + NEWS;
             return (recent && !again).then_some((active, Reason::AdminDown(active)));
         }

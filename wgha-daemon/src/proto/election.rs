@@ -97,14 +97,23 @@ impl Machine {
     }
 
     pub(super) fn active_down_interval(&self) -> Duration {
-        self.election.interval.active_down_interval(self.settings.priority.number())
+        self.election.interval.active_down_interval(self.priority())
     }
 
     pub(super) fn skew_time(&self) -> Duration {
-        self.election.interval.skew_time(self.settings.priority.number())
+        self.election.interval.skew_time(self.priority())
     }
 
     pub(super) fn advert_heard(&mut self, heard: Heard, now: Timestamp) {
+        if self.wants_proof() {
+            self.unproven_heard(&heard, now);
+        } else {
+            self.claim_heard(heard, now);
+        }
+    }
+
+    /// An advert that counts, or the claim of a peer's probe.
+    pub(super) fn claim_heard(&mut self, heard: Heard, now: Timestamp) {
         match self.state {
             State::Backup => self.heard_as_backup(heard, now),
             State::Claiming | State::Active if heard.at < self.election.elected_on => {}
@@ -115,7 +124,7 @@ impl Machine {
     }
 
     /// RFC 9568 §6.4.2. An advert that comes to us after a newer one may only prolong the wait.
-    fn heard_as_backup(&mut self, heard: Heard, now: Timestamp) {
+    pub(super) fn heard_as_backup(&mut self, heard: Heard, now: Timestamp) {
         let late = heard.at < self.election.basis;
         match heard.priority {
             0 if late => {}
@@ -153,6 +162,14 @@ impl Machine {
         self.arm_active_down(heard.at);
     }
 
+    /// As if we had just begun to listen.
+    pub(super) fn obey_nobody(&mut self, now: Timestamp) {
+        self.election.interval = self.settings.interval;
+        self.election.basis = now;
+        (self.election.active, self.election.obeyed) = (None, None);
+        self.arm_active_down(now);
+    }
+
     fn prolong(&mut self, heard: Heard) {
         self.election.heard(heard);
         let until = self.silent_from(&heard);
@@ -163,13 +180,14 @@ impl Machine {
 
     /// Whether a Backup leaves the role to whoever sent this.
     fn obeys(&self, heard: &Heard, now: Timestamp) -> bool {
-        let preempts = self.settings.preempt && now >= self.election.preempt_from && !self.is_shy(now);
-        !preempts || heard.priority >= self.settings.priority.number()
+        let may = self.settings.preempt && self.may_preempt() && !self.is_shy(now);
+        let preempts = may && now >= self.election.preempt_from;
+        !preempts || heard.priority >= self.priority() || self.cannot_prove(heard.source)
     }
 
     /// When this router will have been silent for Active_Down_Interval.
     pub(super) fn silent_from(&self, heard: &Heard) -> Timestamp {
-        silent_from(heard, self.settings.priority.number())
+        silent_from(heard, self.priority())
     }
 
     /// RFC 9568 §6.4.2: Active_Down_Timer. Nothing is decided before the last look (I3).
@@ -204,10 +222,18 @@ impl Machine {
         now: Timestamp,
     ) {
         self.note(Note::Map, Ok(()));
+        let believed: Vec<_>;
+        let routers = if self.wants_proof() {
+            believed = routers.iter().filter_map(|heard| self.believed(heard)).collect();
+            &believed
+        } else {
+            routers
+        };
         self.lease.revoke(revoked_epoch);
         self.count_probes(routers, answers, now);
         self.look_for_trouble(routers, now);
         let asked = self.election.asked.take();
+        self.rivals_answered(answers, now);
         let in_time = asked.filter(|asked| now.since(*asked) <= LOOK_PATIENCE);
         match (self.state, in_time) {
             (State::Claiming | State::Active, _) if self.lease.is_over(now) => {
@@ -223,6 +249,7 @@ impl Machine {
             }
             (State::Backup, Some(asked)) => self.decide_as_backup(routers, asked, now),
             (State::Claiming, Some(_)) => self.decide_as_claimer(routers, now),
+            (State::Active, _) => self.find_yielded(routers, now),
             _ => {}
         }
     }
@@ -255,7 +282,7 @@ impl Machine {
         routers: &'a [Heard],
         now: Timestamp,
     ) -> impl Iterator<Item = &'a Heard> + use<'a> {
-        let priority = self.settings.priority.number();
+        let priority = self.priority();
         routers.iter().filter(move |r| r.priority != 0 && silent_from(r, priority) > now)
     }
 
@@ -312,9 +339,19 @@ impl Machine {
         self.greet_again(&heard, now);
     }
 
+    /// Behind a cut a rival may have served unheard once more. That it yields is what we have last heard of it before, too: for
+    /// that the kernel half does not ring.
+    fn find_yielded(&mut self, routers: &[Heard], now: Timestamp) {
+        let since = self.group.greeted.max(self.group.provoked);
+        if let Some(yielded) = routers.iter().find(|r| r.priority == 0 && r.at > since) {
+            self.announce_again(now);
+            self.greet_again(yielded, now);
+        }
+    }
+
     pub(super) fn is_outranked_by(&self, heard: &Heard) -> bool {
         let ours = self.health.uplink.source.map_or(Address::UNSPECIFIED, Address::from);
-        outranks(heard.priority, &heard.source.into(), self.settings.priority.number(), &ours)
+        outranks(heard.priority, &heard.source.into(), self.priority(), &ours)
     }
 
     pub(super) fn yield_to(&mut self, by: Heard, now: Timestamp) {
@@ -330,7 +367,7 @@ impl Machine {
         self.lease.revoke(epoch);
         match self.state {
             State::Claiming | State::Active if self.lease.is_over(now) => self.yield_to(by, now),
-            State::Backup => self.heard_as_backup(by, now),
+            State::Backup if !self.wants_proof() => self.heard_as_backup(by, now),
             _ => {}
         }
     }

@@ -2,7 +2,7 @@ use std::{net::IpAddr, time::Duration};
 
 use wgha_common::{Centiseconds, Timestamp};
 
-use super::Listened;
+use super::{Listened, Sample};
 
 /// What has happened. In the past tense, in the order in which it became known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,9 +52,11 @@ pub enum Input {
     LeaseRevoked {
         /// The epoch.
         epoch: u64,
-        /// The advert that outranked ours.
+        /// The advert, or the claim of a peer's probe, that outranked ours.
         by: Heard,
     },
+    /// A peer that we outrank has asked us in state Up while our lease stood: it serves, or claims to, as well.
+    Contested(Heard),
     /// The uplink came, went, gained or lost carrier or its own address.
     UplinkChanged(UplinkState),
     /// The WireGuard interface came, went, was set up or down, or changed its listen port.
@@ -75,6 +77,15 @@ pub enum Input {
     TunnelLowered(Result<(), String>),
     /// A map could not be written.
     MapFailed(String),
+    /// The answer to [`super::Action::ReadTraffic`], at once: what the kernel half has counted.
+    TrafficRead(Sample),
+    /// WireGuard was asked how it is.
+    WireguardAsked {
+        /// It does not answer, which alone says nothing about how it is.
+        silent: bool,
+    },
+    /// Since when several clients that had just been heard are spoken to and do not answer; none: there are none such.
+    ClientsUnanswered(Option<Timestamp>),
     /// SIGTERM, SIGINT, or a stop through the control socket.
     StopRequested,
     /// Another program is to take this one's place, with all that it serves.
@@ -118,6 +129,8 @@ pub struct Answered {
     pub at: Timestamp,
     /// Whether it serves: BFD's Up. Otherwise AdminDown.
     pub up: bool,
+    /// It had served, or claimed to, until it was asked.
+    pub yielded: bool,
 }
 
 /// Who a peer is, as it says itself.
@@ -129,10 +142,14 @@ pub struct Introduced {
     pub source: IpAddr,
     /// Its priority.
     pub priority: u8,
+    /// It is Active.
+    pub serving: bool,
     /// How long its lease may last after its last renewal: we wait at least so long for its answers (I6).
     pub lease: Duration,
     /// How often it can be probed.
     pub required_min_rx: Duration,
+    /// It could serve, and nothing speaks against it.
+    pub fit: bool,
 }
 
 /// What is known of the uplink.

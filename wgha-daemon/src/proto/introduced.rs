@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use wgha_common::{Address, abi::outranks};
+use wgha_common::{Address, Timestamp, abi::outranks};
 
 use super::{Heard, Introduced, Machine, PeerId};
 
@@ -11,6 +11,8 @@ use super::{Heard, Introduced, Machine, PeerId};
 pub struct Acquaintance {
     /// What it has told last.
     pub told: Introduced,
+    /// When it did.
+    pub told_at: Timestamp,
     /// The channel to it stands.
     pub present: bool,
     /// It has answered a probe of ours, ever. If not, its silence means nothing and adverts decide.
@@ -24,11 +26,11 @@ pub struct Acquaintance {
 pub(super) struct Acquaintances(BTreeMap<PeerId, Acquaintance>);
 
 impl Acquaintances {
-    fn introduced(&mut self, told: Introduced) {
+    fn introduced(&mut self, told: Introduced, now: Timestamp) {
         let known = self.0.get(&told.peer);
         let answered = known.is_some_and(|known| known.answered);
         let waits = known.map_or(Duration::ZERO, |known| known.waits);
-        self.0.insert(told.peer, Acquaintance { told, present: true, answered, waits });
+        self.0.insert(told.peer, Acquaintance { told, told_at: now, present: true, answered, waits });
     }
 
     fn left(&mut self, peer: PeerId) {
@@ -48,6 +50,11 @@ impl Acquaintances {
     pub(super) fn impatient(&self, lease: Duration) -> Option<IpAddr> {
         let impatient = self.0.values().find(|known| known.present && known.waits < lease);
         impatient.map(|known| known.told.source)
+    }
+
+    /// Somebody is there and says that it can serve as well as anybody.
+    pub(super) fn anybody_fit(&self) -> bool {
+        self.0.values().any(|known| known.present && known.told.fit)
     }
 
     pub(super) fn answered(&mut self, peer: PeerId) {
@@ -74,19 +81,36 @@ impl Acquaintances {
             .filter(move |told| Some(told.source) != active)
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// When this one has told last who it is.
+    pub(super) fn told_at(&self, peer: PeerId) -> Option<Timestamp> {
+        self.0.get(&peer).map(|known| known.told_at)
+    }
+
+    /// Whether whose adverts come from there has ever answered a probe.
+    pub(super) fn has_answered(&self, source: IpAddr) -> bool {
+        self.0.values().any(|known| known.answered && known.told.source == source)
+    }
+
     pub(super) fn all(&self) -> Vec<Acquaintance> {
         self.0.values().copied().collect()
     }
 }
 
 impl Machine {
-    pub(super) fn peer_introduced(&mut self, told: Introduced) {
+    pub(super) fn peer_introduced(&mut self, told: Introduced, now: Timestamp) {
         if self.settings.detect.is_none() {
             return;
         }
-        self.acquaintances.introduced(told);
+        self.acquaintances.introduced(told, now);
         // It may answer to another discriminator now: its silence means nothing until it answers anew.
         self.prober.forget(told.peer);
+        self.suspect(told.peer);
+        self.obey_no_stranger(now);
     }
 
     pub(super) fn peer_left(&mut self, peer: PeerId) {
@@ -113,8 +137,9 @@ impl Machine {
         }
     }
 
-    fn ranks_behind(&self, told: &Introduced) -> bool {
+    /// Whether we do.
+    pub(super) fn ranks_behind(&self, told: &Introduced) -> bool {
         let ours = self.health.uplink.source.map_or(Address::UNSPECIFIED, Address::from);
-        outranks(told.priority, &told.source.into(), self.settings.priority.number(), &ours)
+        outranks(told.priority, &told.source.into(), self.priority(), &ours)
     }
 }

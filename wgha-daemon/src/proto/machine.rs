@@ -17,6 +17,8 @@ use super::{
     lease::LeaseKeeper,
     note::Note,
     reload::Reload,
+    rivals::Rivals,
+    suspicion::Suspicion,
     timers::{Timer, Timers},
     witness::Witness,
 };
@@ -39,12 +41,14 @@ pub struct Machine {
     pub(super) election: Election,
     pub(super) prober: Prober,
     pub(super) acquaintances: Acquaintances,
+    pub(super) rivals: Rivals,
     pub(super) health: Health,
     pub(super) hearing: Hearing,
     pub(super) witness: Witness,
     pub(super) group: Group,
     pub(super) notes: BTreeMap<Note, String>,
     pub(super) reload: Reload,
+    pub(super) suspicion: Suspicion,
 }
 
 /// What frames the states.
@@ -74,12 +78,14 @@ impl Machine {
             election: Election::new(settings.interval),
             prober: Prober::default(),
             acquaintances: Acquaintances::default(),
+            rivals: Rivals::default(),
             health: Health::default(),
             hearing: Hearing::default(),
             witness: Witness::default(),
             group: Group::default(),
             notes: BTreeMap::new(),
             reload: Reload::default(),
+            suspicion: Suspicion::default(),
         }
     }
 
@@ -97,8 +103,9 @@ impl Machine {
                 self.looked_again(&routers, revoked_epoch, &answers, now)
             }
             Input::LeaseRevoked { epoch, by } => self.lease_revoked(epoch, by, now),
+            Input::Contested(heard) => self.contested(heard, now),
             Input::Answered(answer) => self.answered(answer, now),
-            Input::PeerIntroduced(told) => self.peer_introduced(told),
+            Input::PeerIntroduced(told) => self.peer_introduced(told, now),
             Input::PeerLeft(peer) => self.peer_left(peer),
             Input::PeerWaits { peer, lease } => self.peer_waits(peer, lease),
             Input::GatewayAnswered(at) => self.gateway_answered(at),
@@ -118,12 +125,17 @@ impl Machine {
             Input::TunnelRaised(result) => self.tunnel_raised(result, now),
             Input::TunnelLowered(result) => self.tunnel_lowered(result, now),
             Input::MapFailed(why) => self.map_failed(why, now),
+            Input::TrafficRead(sample) => self.traffic_read(sample, now),
+            Input::WireguardAsked { silent } => self.wireguard_asked(silent, now),
+            Input::ClientsUnanswered(since) => self.clients_unanswered(since),
             Input::StopRequested => self.stop_requested(now),
             Input::ReloadRequested => self.reload_requested(),
         }
+        self.weigh_health(now);
         self.aim(now);
         self.mind_adverts(now);
         self.tell_whether_reached();
+        self.watch_rivals(now);
         self.pursue_reload(now);
         self.finish_if_all_is_undone();
     }
@@ -166,9 +178,9 @@ impl Machine {
     /// What keeps this node from being healthy, one sentence each.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
-        let faults = self.health.faults().into_iter().map(|fault| fault.to_string());
+        let faults = self.faults().into_iter();
         let notes = self.notes.iter().map(|(note, why)| format!("{note}: {why}"));
-        faults.chain(notes).collect()
+        faults.chain(self.suspicion_problem()).chain(notes).collect()
     }
 
     /// Who serves, as far as this node knows: its own address while it is Active itself.
@@ -255,6 +267,7 @@ impl Machine {
                 Timer::Renew => self.renewal_due(due, now),
                 Timer::Gateway => self.gateway_silent(),
                 Timer::Reload => self.reload_due(now),
+                Timer::Suspicion => self.suspicion_due(now),
                 Timer::Greet => self.greet(now),
                 Timer::Hearing => self.hearing_due(due, now),
             }
@@ -280,9 +293,14 @@ impl Machine {
         }
     }
 
+    fn faults(&self) -> Vec<String> {
+        let faults = self.health.faults().into_iter().map(|fault| fault.to_string());
+        faults.chain(self.suspected_fault()).collect()
+    }
+
     /// What is wrong, as the reason for the Fault state.
     fn fault(&self) -> Option<Reason> {
-        let faults: Vec<_> = self.health.faults().iter().map(ToString::to_string).collect();
+        let faults = self.faults();
         (!faults.is_empty()).then(|| Reason::Fault(faults.join("; ")))
     }
 

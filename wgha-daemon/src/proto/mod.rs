@@ -11,11 +11,14 @@
 //! | `election` | who serves: Backup, Active, and what both make of an advert |
 //! | `claim` | preemption: tell first, then serve |
 //! | `detect`, `prober`, `introduced` | probes to the Active Router, and our rank among those that would follow it |
+//! | `rivals` | probes of a node that holds the role: who may serve beside us |
+//! | `trust` | what an advert is worth where claims have to be proven |
 //! | `adverts`, `lease` | what we say, and what it allows us to do |
 //! | `reload` | another program takes this one's place, under the same lease |
 //! | `takeover`, `gateway`, `group` | the order of effects, and which of their ends count |
 //! | `hearing`, `witness` | whether we hear anything, with the gateway as a witness; and what follows from that |
 //! | `health`, `note` | what keeps a node from serving, and what does not |
+//! | `traffic`, `suspicion` | what WireGuard's packets say of its health, and what is done about it |
 //! | `timers` | moments as data |
 //!
 //! # Architecture invariants
@@ -49,11 +52,15 @@ mod note;
 pub mod peers;
 mod prober;
 mod reload;
+mod rivals;
 mod settings;
 mod state;
+mod suspicion;
 pub mod sync;
 mod takeover;
 mod timers;
+mod traffic;
+mod trust;
 mod witness;
 
 pub use action::{Action, Reason};
@@ -63,5 +70,7 @@ pub use input::{Answered, Heard, Inherited, Input, Introduced, PeerId, TunnelSta
 pub use introduced::Acquaintance;
 pub use machine::Machine;
 pub use reload::MAINTENANCE;
-pub use settings::{Detect, Settings};
+pub use settings::{Detect, HealthRules, Remedy, Settings};
 pub use state::State;
+pub use traffic::{Ailment, Counts, Sample};
+pub use trust::Authentication;

@@ -20,7 +20,7 @@ use super::{Action, Detect, Machine, Reason, State, adverts::PROVOKED_PAUSE, tim
 pub const MAINTENANCE: Duration = Duration::from_secs(5);
 
 /// A Backup that goes by adverts waits for three of these, and its Skew_Time.
-const LONG_INTERVAL: Centiseconds = match Centiseconds::new(200) {
+pub(super) const LONG_INTERVAL: Centiseconds = match Centiseconds::new(200) {
     Ok(interval) => interval,
     Err(_) => Centiseconds::MAX,
 };
@@ -57,7 +57,7 @@ impl Machine {
         self.lease.take_over(until);
         self.go_on_with_lease();
         self.group.take_over(now);
-        self.stamp(self.settings.priority.number());
+        self.stamp(self.priority());
         self.begin_adverts(now);
         self.begin_renewals(now);
         self.tell_usual_lease();
@@ -93,7 +93,7 @@ impl Machine {
         if let Some(lease) = self.maintenance() {
             self.push(Action::TellLease { lease });
         }
-        self.stamp(self.settings.priority.number());
+        self.stamp(self.priority());
         self.advertise(now);
         self.timers.arm(Timer::Adver, now + PROVOKED_PAUSE); // one may be lost
         self.timers.arm(Timer::Reload, now + HEARING);
@@ -123,7 +123,7 @@ impl Machine {
 
     fn keep_on(&mut self, why: String, now: Timestamp) {
         self.reload = Reload::Unasked;
-        self.stamp(self.settings.priority.number());
+        self.stamp(self.priority());
         self.advertise(now);
         self.tell_usual_lease();
         self.push(Action::KeepOn { why });

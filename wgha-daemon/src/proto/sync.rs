@@ -83,6 +83,10 @@ pub struct Introduction {
     /// wire it comes last of all that is said with an introduction.
     #[serde(skip)]
     pub reaches: Option<bool>,
+    /// It can serve, and nothing speaks against it. One that does not say so yet is not known to be. It travels behind all the
+    /// rest of the message: older servers know nothing of it.
+    #[serde(skip)]
+    pub fit: bool,
 }
 
 impl Introduction {

@@ -42,7 +42,8 @@ impl Machine {
         let lease = if self.state == State::Claiming {
             self.lease.serve(now)
         } else {
-            self.stamp(self.settings.priority.number());
+            self.suspect_all();
+            self.stamp(self.priority());
             self.lease.grant(Role::Active, now)
         };
         self.timers.leave_role();

@@ -31,11 +31,13 @@ pub(super) enum Timer {
     Greet = 12,
     /// The gateway is asked whether we hear it.
     Hearing = 13,
+    /// What was suspected of WireGuard here may be over.
+    Suspicion = 14,
 }
 
 impl Timer {
     /// How many there are.
-    pub(super) const COUNT: usize = 14;
+    pub(super) const COUNT: usize = 15;
 
     const ALL: [Self; Self::COUNT] = [
         Self::ActiveDown,
@@ -52,6 +54,7 @@ impl Timer {
         Self::Reload,
         Self::Greet,
         Self::Hearing,
+        Self::Suspicion,
     ];
 }
 
@@ -68,10 +71,11 @@ impl Timers {
         self.0[timer as usize] = None;
     }
 
-    /// Disarms all that belong to a role; [`Timer::HoldOff`] belongs to a fault, [`Timer::Stray`] to the tunnel,
-    /// [`Timer::Hearing`] to the node.
+    /// Disarms all that belong to a role; [`Timer::HoldOff`], [`Timer::Hearing`] and [`Timer::Suspicion`] belong to this node,
+    /// [`Timer::Stray`] to the tunnel.
     pub(super) fn leave_role(&mut self) {
-        let others = [Timer::HoldOff, Timer::Stray, Timer::Hearing].map(|timer| (timer, self.at(timer)));
+        let others = [Timer::HoldOff, Timer::Stray, Timer::Hearing, Timer::Suspicion];
+        let others = others.map(|timer| (timer, self.at(timer)));
         *self = Self::default();
         others.into_iter().for_each(|(timer, at)| self.0[timer as usize] = at);
     }
@@ -122,6 +126,7 @@ mod tests {
         assert_eq!(timers.take_due(at(1)), Some((Timer::HoldOff, at(1))));
         assert_eq!(timers.take_due(at(1)), Some((Timer::Stray, at(1))));
         assert_eq!(timers.take_due(at(1)), Some((Timer::Hearing, at(1))));
+        assert_eq!(timers.take_due(at(1)), Some((Timer::Suspicion, at(1))));
         assert_eq!(timers.next(), None);
     }
 }

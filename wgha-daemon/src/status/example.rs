@@ -51,6 +51,7 @@ pub(crate) fn active() -> Snapshot {
             priority: Some(99),
             serving: Some(false),
             reaches_gateway: Some(true),
+            fit: Some(true),
             clock_offset_ms: Some(-0.31),
         }],
         uplink: UplinkStatus {

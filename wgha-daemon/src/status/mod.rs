@@ -60,7 +60,7 @@ pub struct Snapshot {
 pub struct VrrpStatus {
     /// VRID.
     pub id: u8,
-    /// Our priority.
+    /// Our priority, as it is said: lower than the configured one while this node's health is in doubt.
     pub priority: u8,
     /// Our Advertisement_Interval, milliseconds.
     pub advert_interval_ms: u32,
@@ -127,6 +127,8 @@ pub struct PeerStatus {
     pub serving: Option<bool>,
     /// Whether it says that it reaches the gateway and could serve; none when it cannot tell.
     pub reaches_gateway: Option<bool>,
+    /// It says that it could serve, and that nothing speaks against it.
+    pub fit: Option<bool>,
     /// Its clock minus ours, milliseconds.
     pub clock_offset_ms: Option<f64>,
 }
@@ -224,7 +226,7 @@ pub struct Wakeups {
 pub struct Event {
     /// Grows by one with each event.
     pub seq: u64,
-    /// `CLOCK_MONOTONIC`, nanoseconds: comparable between daemons on one machine.
+    /// `CLOCK_BOOTTIME`, nanoseconds: comparable between daemons on one machine.
     pub at_ns: u64,
     /// Wall clock, RFC 3339 with microseconds, UTC.
     pub time: String,

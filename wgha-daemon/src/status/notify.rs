@@ -9,9 +9,8 @@ use std::{
             net::{SocketAddr, UnixDatagram},
         },
     },
+    time::Duration,
 };
-
-use wgha_common::Timestamp;
 
 /// Tells systemd how it goes (`sd_notify(3)`). Nothing here waits, and nothing depends on it.
 #[derive(Debug)]
@@ -52,8 +51,8 @@ impl Notifier {
     }
 
     /// The daemon is about to make way for another program, which will say that it is ready.
-    pub fn reloading(&self, now: Timestamp) {
-        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.as_nanos() / 1000));
+    pub fn reloading(&self, monotonic: Duration) {
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic.as_micros()));
     }
 
     /// The daemon is about to end.
@@ -91,7 +90,7 @@ mod tests {
         assert_eq!(hear(&manager), "READY=1\nSTATUS=backup: started");
         notifier.status("active:\nREADY=0");
         assert_eq!(hear(&manager), "STATUS=active: READY=0");
-        notifier.reloading(Timestamp::from_nanos(7_000_999));
+        notifier.reloading(Duration::from_nanos(7_000_999));
         assert_eq!(hear(&manager), "RELOADING=1\nMONOTONIC_USEC=7000");
         notifier.stopping();
         assert_eq!(hear(&manager), "STOPPING=1");

@@ -190,8 +190,9 @@ fn server(p: &PeerStatus) -> String {
         None => "not introduced",
     };
     let priority = p.priority.map_or(String::new(), |priority| format!(", priority {priority}"));
+    let fit = if p.fit == Some(false) { ", NOT FIT TO SERVE" } else { "" };
     let clock = p.clock_offset_ms.map_or(String::new(), |ms| format!(", its clock {ms:+.1} ms"));
-    format!("{}: {role}{priority}, channel open for {}{clock}", p.address, span(connected))
+    format!("{}: {role}{priority}{fit}, channel open for {}{clock}", p.address, span(connected))
 }
 
 /// When this node would take over: a Backup goes by the Active Router's interval (RFC 9568 §6.1).

@@ -11,7 +11,7 @@ use nix::unistd::{AccessFlags, access};
 use super::{
     address::{self, InterfaceAddress, same_prefix},
     bpf::{BpfError, Programs, attach},
-    link, netlink, realtime,
+    clock, link, netlink, realtime,
     report::Report,
     wireguard::{self, Facts},
 };
@@ -63,6 +63,20 @@ async fn others(config: &Config, report: &mut Report) {
     bpffs(&config.paths.bpffs, report);
     socket(&config.paths.socket, report);
     conduct(config, report);
+    time(report);
+}
+
+/// The kernel half's clock must be ours.
+fn time(report: &mut Report) {
+    let what = "clock";
+    match clock::shift() {
+        Ok(0) => report.ok(what, "the same for the daemon and the kernel half"),
+        Ok(seconds) => report.problem(
+            what,
+            format!("this time namespace shifts CLOCK_BOOTTIME by {seconds} s, which the kernel half does not see; run wgha outside of it"),
+        ),
+        Err(e) => report.problem(what, format!("/proc/self/timens_offsets: {e}")),
+    }
 }
 
 /// Whether the programs may be loaded and attached.

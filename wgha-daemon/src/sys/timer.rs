@@ -13,7 +13,7 @@ use nix::sys::{
 };
 use wgha_common::Timestamp;
 
-/// One moment of `CLOCK_MONOTONIC` to be woken at: readable from then on, until it is set anew. It need not be read.
+/// One moment of `CLOCK_BOOTTIME` to be woken at: readable from then on, until it is set anew. It need not be read.
 pub struct Timer {
     timer: TimerFd,
     set: Set,
@@ -32,7 +32,7 @@ impl Timer {
     /// EMFILE.
     pub fn new() -> io::Result<Self> {
         let timer =
-            TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
+            TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
         Ok(Self { timer, set: Set::Never })
     }
 

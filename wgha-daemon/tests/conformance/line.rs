@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, str::FromStr, time::Duration};
 
-use wgha::proto::{Action, Answered, Detect, Heard, PeerId};
+use wgha::proto::{Action, Answered, Counts, Detect, HealthRules, Heard, PeerId, Remedy, Sample};
 use wgha_common::{Centiseconds, Timestamp};
 
 /// What may go wrong with a line.
@@ -92,7 +92,7 @@ pub fn heard(words: &[&str], zero: Zero, now: Timestamp) -> Result<Heard> {
     Ok(heard)
 }
 
-/// `0 up number=3 at=5ms`, `0 down number=4`
+/// `0 up number=3 at=5ms`, `0 down number=4`, `0 yielded number=5`
 pub fn answered(words: &[&str], zero: Zero, now: Timestamp) -> Result<Answered> {
     let [peer, state, rest @ ..] = words else { return Err("answered: who, up or down?".into()) };
     let mut pairs = Pairs::of(rest)?;
@@ -102,9 +102,10 @@ pub fn answered(words: &[&str], zero: Zero, now: Timestamp) -> Result<Answered> 
         at: pairs.take("at", |word| zero.moment(word))?.unwrap_or(now),
         up: match *state {
             "up" => true,
-            "down" => false,
+            "down" | "yielded" => false,
             _ => return unknown(state),
         },
+        yielded: *state == "yielded",
     };
     pairs.none_left()?;
     Ok(answered)
@@ -124,6 +125,33 @@ pub fn said(reaches: Option<bool>) -> &'static str {
         Some(false) => "no",
         None => "unknown",
     }
+}
+
+/// `priority`, `fault`: the remedy for everything, with the other defaults.
+pub fn health(word: &str) -> Result<HealthRules> {
+    let remedy = match word {
+        "ignore" => Remedy::Ignore,
+        "priority" => Remedy::Priority,
+        "fault" => Remedy::Fault,
+        _ => return unknown(word),
+    };
+    Ok(HealthRules { wireguard_stuck: remedy, path_broken: remedy, ..HealthRules::default() })
+}
+
+/// `in=3/7 out=1/9`: initiations and transport, each since the beginning; responses count as transport here.
+pub fn sample(words: &[&str]) -> Result<Sample> {
+    let mut pairs = Pairs::of(words)?;
+    let counts = |word: &str| {
+        let (initiations, transport) =
+            word.split_once('/').ok_or_else(|| format!("`{word}` is no traffic"))?;
+        Ok(Counts { initiations: parse(initiations)?, transport: parse(transport)?, ..Counts::default() })
+    };
+    let sample = Sample {
+        received: pairs.take("in", counts)?.unwrap_or_default(),
+        sent: pairs.take("out", counts)?.unwrap_or_default(),
+    };
+    pairs.none_left()?;
+    Ok(sample)
 }
 
 /// An action in the words of a case: its name, its main value if it has one, its other values.
@@ -152,8 +180,10 @@ pub fn words_of(action: &Action, zero: Zero) -> Vec<String> {
         Action::HoldVip => name("hold_vip"),
         Action::ReleaseVip => name("release_vip"),
         Action::Announce => name("announce"),
-        Action::SendProbe { peer, number } => {
-            vec!["send_probe".into(), peer.0.to_string(), format!("number={number}")]
+        Action::SendProbe { peer, number, up } => {
+            let state = if *up { "up" } else { "down" };
+            let (peer, number) = (peer.0.to_string(), format!("number={number}"));
+            vec!["send_probe".into(), peer, number, format!("state={state}")]
         }
         Action::AskGateway => name("ask_gateway"),
         Action::Listen { closely } => {
@@ -162,6 +192,16 @@ pub fn words_of(action: &Action, zero: Zero) -> Vec<String> {
         Action::TellWhetherReached { reaches } => vec!["tell_reached".into(), said(*reaches).into()],
         Action::ReportFinding { finding } => vec!["found".into(), format!("{finding:?}")],
         Action::HoldBack { finding } => vec!["hold_back".into(), format!("{finding:?}")],
+        Action::ReadTraffic => name("read_traffic"),
+        Action::AskWireguard => name("ask_wireguard"),
+        Action::TellHealth { priority, fit } => {
+            let fit = if *fit { "fit" } else { "unfit" };
+            vec!["tell_health".into(), priority.to_string(), fit.into()]
+        }
+        Action::ReportHealth { ailment, detail } => {
+            let ailment = ailment.map_or("suspicion_over", wgha::proto::Ailment::name);
+            vec!["report_health".into(), ailment.into(), format!("because={detail}")]
+        }
         Action::StartHandshakes => name("start_handshakes"),
         Action::StopHandshakes => name("stop_handshakes"),
         Action::RaiseTunnel => name("raise_tunnel"),

@@ -3,8 +3,8 @@
 use std::{net::IpAddr, time::Duration};
 
 use wgha::proto::{
-    Acquaintance, Action, Answered, Detection, Heard, Inherited, Input, Introduced, Listened, Machine,
-    PeerId, Settings, TunnelState, UplinkState, WhyAdverts,
+    Acquaintance, Action, Answered, Authentication, Detection, Heard, Inherited, Input, Introduced, Listened,
+    Machine, PeerId, Settings, TunnelState, UplinkState, WhyAdverts,
 };
 use wgha_common::{Priority, Timestamp};
 
@@ -48,6 +48,8 @@ impl Stage {
             preempt: true,
             preempt_delay: Duration::ZERO,
             detect: None,
+            authentication: None,
+            health: None,
         };
         Self { settings, machine: Machine::new(settings), zero: BOOT, now: Timestamp::from_nanos(BOOT.0) }
     }
@@ -74,6 +76,9 @@ impl Stage {
         settings.preempt_delay =
             pairs.take("preempt_delay", line::duration)?.unwrap_or(settings.preempt_delay);
         settings.detect = pairs.take("detect", line::detect)?.or(settings.detect);
+        let peers = pairs.take("authentication", parse)?.map(|peers| Authentication { peers });
+        settings.authentication = peers.or(settings.authentication);
+        settings.health = pairs.take("health", line::health)?.or(settings.health);
         pairs.none_left()
     }
 
@@ -102,6 +107,7 @@ impl Stage {
             ["revoked", epoch, words @ ..] => {
                 Input::LeaseRevoked { epoch: parse(epoch)?, by: self.heard(words)? }
             }
+            ["contested", words @ ..] => Input::Contested(self.heard(words)?),
             ["looked", words @ ..] => self.looked(words)?,
             ["answered", words @ ..] => Input::Answered(self.answer(words)?),
             ["introduced", peer, words @ ..] => Input::PeerIntroduced(introduced(peer, words)?),
@@ -116,6 +122,10 @@ impl Stage {
                 let reaches = if *word == "unknown" { None } else { Some(line::yes(word)?) };
                 Input::PeerReaches { peer: PeerId(parse(peer)?), reaches }
             }
+            ["traffic", words @ ..] => Input::TrafficRead(line::sample(words)?),
+            ["wireguard", "silent"] => Input::WireguardAsked { silent: true },
+            ["wireguard", "answers"] => Input::WireguardAsked { silent: false },
+            ["unanswered", since] => Input::ClientsUnanswered(Some(self.zero.moment(since)?)),
             ["uplink", words @ ..] => Input::UplinkChanged(uplink(words)?),
             ["tunnel", word] => Input::TunnelChanged(tunnel(word)?),
             ["vip_lost", who] => Input::VipLost(parse(who)?),
@@ -334,8 +344,10 @@ fn introduced(peer: &str, words: &[&str]) -> Result<Introduced> {
         peer: PeerId(parse(peer)?),
         source: parse(source)?,
         priority: pairs.take("priority", parse)?.ok_or("no priority")?,
+        serving: pairs.take("serving", line::yes)?.unwrap_or(false),
         lease: pairs.take("lease", line::duration)?.unwrap_or(Duration::from_millis(20)),
         required_min_rx: pairs.take("required_min_rx", line::duration)?.unwrap_or(Duration::from_millis(10)),
+        fit: pairs.take("fit", line::yes)?.unwrap_or(true),
     };
     pairs.none_left()?;
     Ok(told)

@@ -176,7 +176,8 @@ impl Audit {
                 self.records[node.me].waited_for = now + RELOAD;
                 true
             }
-            Action::SendProbe { .. } => daemon.machine.state() == State::Backup,
+            Action::SendProbe { up: true, .. } => granted(Role::Claiming),
+            Action::SendProbe { up: false, .. } => daemon.machine.state() == State::Backup,
             Action::Report { role, reason } => {
                 self.seen.count(*role, reason);
                 true

@@ -31,6 +31,10 @@ pub const MEMORY: u64 = 2_000 * MILLI;
 pub const DEAF: u64 = 6_000 * MILLI;
 /// A gateway that has answered so long ago has answered lately: it is asked every second.
 pub const LATELY: u64 = 2_000 * MILLI;
+/// How long two that have to prove their claims may take to meet over the channel, and to probe each other.
+pub const MEET: u64 = 350 * MILLI;
+/// Who does not answer is found out by eight probes at most, 100 ms apart, and by a lease of as many.
+pub const PROOF: u64 = MEET + 1_600 * MILLI;
 /// A tunnel that somebody has set up on a node that does not serve is lowered by then.
 pub const STRAY: u64 = 5_100 * MILLI;
 /// A node that was asked to stop has undone everything by then: a few effects of 40 ms at most.

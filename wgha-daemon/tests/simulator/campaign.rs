@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write as _},
+    panic::{self, AssertUnwindSafe},
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -38,7 +39,9 @@ pub fn play(seed: u64, only: Option<&Only>, trace: bool) -> Result<Seen, String>
         eprintln!("{schedule:#?}");
     }
     let mut world = World::new(&schedule, Random::new(!seed), trace);
-    let ended = world.run(schedule.end);
+    // An overflow or a violated assertion of the machine is a failure with a seed like any other.
+    let run = AssertUnwindSafe(|| world.run(schedule.end));
+    let ended = panic::catch_unwind(run).unwrap_or_else(|_| Err("it panics".to_owned()));
     ended.map(|()| world.audit.seen).map_err(|broken| format!("at {} ms: {broken}", world.now as f64 / 1e6))
 }
 

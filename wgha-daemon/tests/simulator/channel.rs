@@ -42,6 +42,7 @@ impl World {
         for (me, peer) in [(one, other), (other, one)] {
             let Some(told) = self.nodes[peer].introduction() else { continue };
             let discriminator = self.nodes[peer].kernel.discriminator;
+            self.nodes[me].kernel.introduced[peer] = Some(told.priority);
             if let Some(daemon) = &mut self.nodes[me].daemon {
                 daemon.introduced[peer] = Some(discriminator);
                 daemon.inbox.push_back(Input::PeerIntroduced(told));

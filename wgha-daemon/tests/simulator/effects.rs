@@ -41,12 +41,15 @@ impl World {
                 daemon.follow.push_back(Input::Announced(Ok(())));
                 self.solicit_gateway(me);
             }
-            Action::SendProbe { peer, number } => self.send_probe(me, usize::from(peer.0), number),
+            Action::SendProbe { peer, number, up } => self.send_probe(me, usize::from(peer.0), number, up),
             Action::TellLease { lease } => {
                 daemon.told_lease = Some(lease);
                 self.tell_lease(me);
             }
             Action::Report { .. } | Action::StartHandshakes | Action::StopHandshakes => {}
+            // Traffic is not simulated.
+            Action::ReadTraffic | Action::AskWireguard => {}
+            Action::TellHealth { .. } | Action::ReportHealth { .. } => {}
             Action::AskGateway => self.ask_gateway(me),
             Action::Listen { .. } => daemon.follow.push_back(Input::Listened(node.kernel.arrivals)),
             Action::TellWhetherReached { reaches } => {

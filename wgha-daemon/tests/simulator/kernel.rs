@@ -26,6 +26,18 @@ pub struct Probe {
     pub mine: (u32, u64),
     /// Your Discriminator: which daemon has introduced itself with it.
     pub yours: u32,
+    /// Its sender serves, or claims to.
+    pub up: bool,
+}
+
+/// What a reflector says.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer {
+    pub from: usize,
+    pub to_probe: (u32, u64),
+    pub up: bool,
+    /// It has ceased to serve because of the probe.
+    pub yielded: bool,
 }
 
 /// What goes over the wire.
@@ -33,11 +45,7 @@ pub struct Probe {
 pub enum Packet {
     Advert(Advert),
     Probe(Probe),
-    Answer {
-        from: usize,
-        to_probe: (u32, u64),
-        up: bool,
-    },
+    Answer(Answer),
     /// An answer of the gateway.
     Neighbour,
 }
@@ -71,8 +79,13 @@ pub struct Kernel {
     /// The probes to each node that an answer may still come for, the last first.
     probes: Vec<VecDeque<(u32, u64)>>,
     answers: Vec<Option<Answered>>,
+    /// Which priority each node has introduced itself with.
+    pub introduced: Vec<Option<u8>>,
+    /// Claims have to be proven.
+    pub authenticated: bool,
     ring: VecDeque<Rung>,
     rival_rang: Option<Timestamp>,
+    contested_rang: Option<Timestamp>,
     /// How many of the next events find no room.
     pub ring_full: u32,
     /// What `ARRIVALS` holds.
@@ -91,8 +104,11 @@ impl Kernel {
             discriminator: 0,
             probes: vec![VecDeque::new(); nodes],
             answers: vec![None; nodes],
+            introduced: vec![None; nodes],
+            authenticated: false,
             ring: VecDeque::new(),
             rival_rang: None,
+            contested_rang: None,
             ring_full: 0,
             arrivals: Listened::default(),
         }
@@ -146,6 +162,7 @@ impl Kernel {
         self.discriminator = discriminator;
         self.ring.clear();
         self.rival_rang = None;
+        self.contested_rang = None;
         self.probes.iter_mut().for_each(VecDeque::clear);
         self.answers.fill(None);
     }
@@ -155,17 +172,46 @@ impl Kernel {
         self.probes[to].push_front(mine);
     }
 
-    /// The reflector: whether it answers, and whether with Up. A lapsed lease that it finds is over for good.
-    pub fn reflect(&mut self, probe: &Probe, now: Timestamp) -> Option<bool> {
-        (probe.yours == self.discriminator).then(|| self.gives(Role::Active, now))
+    /// TC egress: whether a probe leaves.
+    pub fn asks(&mut self, up: bool, now: Timestamp) -> bool {
+        !up || self.gives(Role::Claiming, now)
+    }
+
+    /// The reflector: what it answers, if it does, and whether that rang. A lapsed lease that it finds is over for good.
+    pub fn reflect(&mut self, me: usize, probe: &Probe, now: Timestamp) -> (Option<Answer>, bool) {
+        if probe.yours != self.discriminator {
+            return (None, false);
+        }
+        let before = self.revoked;
+        let rang = probe.up && self.contest(probe.from, now);
+        let yielded = probe.up && self.revoked != before && self.revoked == self.lease.epoch;
+        let up = self.gives(Role::Active, now);
+        (Some(Answer { from: me, to_probe: probe.mine, up, yielded }), rang)
+    }
+
+    /// A peer serves, or claims to.
+    fn contest(&mut self, from: usize, at: Timestamp) -> bool {
+        let Some(priority) = self.introduced[from] else { return false };
+        if !self.gives(Role::Claiming, at) {
+            return false;
+        }
+        let heard = Heard { at, source: address(from), priority, interval: self.stamp.1 };
+        if outranks(priority, &heard.source.into(), self.stamp.0, &self.me) {
+            self.revoked = self.lease.epoch;
+            return self.ring(Rung::Advert(EventKind::Outranked, heard));
+        }
+        let pauses = pauses(self.contested_rang, at);
+        self.contested_rang = if pauses { self.contested_rang } else { Some(at) };
+        !pauses && self.ring(Rung::Advert(EventKind::Contested, heard))
     }
 
     /// An answer. Whether it rang.
-    pub fn answered(&mut self, from: usize, to_probe: (u32, u64), up: bool, at: Timestamp) -> bool {
+    pub fn answered(&mut self, answer: Answer, at: Timestamp) -> bool {
+        let Answer { from, to_probe, up, yielded } = answer;
         if !self.probes[from].contains(&to_probe) {
             return false;
         }
-        let answer = Answered { peer: PeerId(from as u8), number: to_probe.1, at, up };
+        let answer = Answered { peer: PeerId(from as u8), number: to_probe.1, at, up, yielded };
         let before = self.answers[from].replace(answer);
         !up && before.is_none_or(|before| before.up) && self.ring(Rung::AdminDown(answer))
     }
@@ -174,7 +220,7 @@ impl Kernel {
         if heard.priority == 0 || !self.gives(Role::Claiming, heard.at) {
             return None;
         }
-        if !outranks(heard.priority, &heard.source.into(), self.stamp.0, &self.me) {
+        if self.authenticated || !outranks(heard.priority, &heard.source.into(), self.stamp.0, &self.me) {
             return Some(EventKind::Rival);
         }
         self.revoked = self.lease.epoch;
@@ -183,8 +229,7 @@ impl Kernel {
 
     fn ring_for_advert(&mut self, kind: EventKind, heard: Heard) -> bool {
         if kind == EventKind::Rival {
-            if self.rival_rang.is_some_and(|at| heard.at.since(at).as_nanos() < u128::from(RING_PAUSE_NANOS))
-            {
+            if pauses(self.rival_rang, heard.at) {
                 return false;
             }
             self.rival_rang = Some(heard.at);
@@ -205,6 +250,7 @@ impl Kernel {
     pub fn read_ring(&mut self) -> Option<Input> {
         self.ring.pop_front().map(|rung| match rung {
             Rung::Advert(EventKind::Outranked, by) => Input::LeaseRevoked { epoch: self.revoked, by },
+            Rung::Advert(EventKind::Contested, heard) => Input::Contested(heard),
             Rung::Advert(_, heard) => Input::AdvertHeard(heard),
             Rung::AdminDown(answer) => Input::Answered(answer),
         })
@@ -215,6 +261,10 @@ impl Kernel {
         let answers = self.answers.iter().flatten().copied().collect();
         Input::LookedAgain { routers, revoked_epoch: self.revoked, answers }
     }
+}
+
+fn pauses(rang: Option<Timestamp>, now: Timestamp) -> bool {
+    rang.is_some_and(|at| now.since(at).as_nanos() < u128::from(RING_PAUSE_NANOS))
 }
 
 fn change(before: Option<Heard>, heard: &Heard) -> Option<EventKind> {

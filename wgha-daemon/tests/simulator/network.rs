@@ -120,18 +120,21 @@ impl World {
         }
     }
 
-    pub fn send_probe(&mut self, me: usize, to: usize, number: u64) {
+    pub fn send_probe(&mut self, me: usize, to: usize, number: u64, up: bool) {
         let node = &mut self.nodes[me];
+        let clock = node.clock(self.now);
         let Some(yours) = node.daemon.as_ref().and_then(|daemon| daemon.introduced[to]) else { return };
         let mine = (node.incarnation, number);
         node.kernel.note_probe(to, mine);
-        self.transmit(me, to, Packet::Probe(Probe { from: me, mine, yours }));
+        if node.kernel.asks(up, clock) {
+            self.transmit(me, to, Packet::Probe(Probe { from: me, mine, yours, up }));
+        }
     }
 
     fn transmit(&mut self, from: usize, to: usize, packet: Packet) {
         let dropped = match packet {
             Packet::Advert(_) => self.network.unheard[from] > 0,
-            Packet::Probe(_) | Packet::Answer { .. } => self.network.filtered[to] > 0,
+            Packet::Probe(_) | Packet::Answer(_) => self.network.filtered[to] > 0,
             Packet::Neighbour => false,
         };
         if dropped || !self.carries(from, to) {
@@ -180,12 +183,15 @@ impl World {
                 false
             }
             Packet::Advert(advert) => node.kernel.ingress(advert, at),
-            Packet::Answer { from, to_probe, up } => node.kernel.answered(from, to_probe, up, at),
+            Packet::Answer(answer) => node.kernel.answered(answer, at),
             Packet::Probe(probe) => {
-                if let Some(up) = node.kernel.reflect(&probe, at) {
-                    self.transmit(to, probe.from, Packet::Answer { from: to, to_probe: probe.mine, up });
+                let (answer, rang) = node.kernel.reflect(to, &probe, at);
+                // A lease may have ended.
+                self.eventful |= probe.up;
+                if let Some(answer) = answer {
+                    self.transmit(to, probe.from, Packet::Answer(answer));
                 }
-                false
+                rang
             }
         };
         self.tell(to, packet);

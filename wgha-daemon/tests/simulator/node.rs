@@ -119,7 +119,7 @@ impl Node {
         }
     }
 
-    /// This node's CLOCK_MONOTONIC when ours says `now`.
+    /// This node's CLOCK_BOOTTIME when ours says `now`.
     pub fn clock(&self, now: u64) -> Timestamp {
         let ran = self.stands_since.unwrap_or(now) - self.stood;
         let gained = ran as i64 * self.drift / MILLION;
@@ -183,8 +183,10 @@ impl Node {
             peer: PeerId(self.me as u8),
             source: address(self.me),
             priority: self.settings.priority.number(),
+            serving: self.daemon.as_ref().is_some_and(|d| d.machine.state() == State::Active),
             lease: self.daemon.as_ref().and_then(|d| d.told_lease).unwrap_or(detect.lease()),
             required_min_rx: detect.interval,
+            fit: true,
         })
     }
 
@@ -220,6 +222,10 @@ impl Node {
             told_lease: goes_on.then_some(MAINTENANCE),
             reaches: None,
         });
+        if !goes_on {
+            self.kernel.introduced.fill(None);
+        }
+        self.kernel.authenticated = self.settings.authentication.is_some();
         self.kernel.begin(if goes_on { self.kernel.discriminator } else { self.incarnation });
     }
 

@@ -47,7 +47,7 @@ impl Event {
     pub fn is_eventful(&self) -> bool {
         !matches!(
             self,
-            Self::Frame { packet: Packet::Probe(_) | Packet::Answer { .. } | Packet::Neighbour, .. }
+            Self::Frame { packet: Packet::Probe(_) | Packet::Answer(_) | Packet::Neighbour, .. }
                 | Self::Wake { .. }
         )
     }

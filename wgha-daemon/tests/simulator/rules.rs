@@ -5,7 +5,7 @@
 //! | Who takes over from a router does so only after that router's lease is over, or on its word (I6) | none, if no frame between the two was lost that matters |
 //! | Nobody begins to serve while somebody within reach has been serving for a while (I6) | [`ESTABLISHED`], after [`Bounds::hearing`] of undisturbed hearing, [`Bounds::deadline`] if that one stood still |
 //! | Nobody begins to serve soon after its machine stood still for long, likewise (I3) | [`Bounds::listening`], after [`Bounds::deadline`] |
-//! | Two nodes within reach do not both serve (I7) | [`Bounds::both`]; [`Bounds::both_asleep`] if one of them stands still |
+//! | Two nodes within reach do not both serve (I7) | [`Bounds::both`]; [`Bounds::both_asleep`] if one of them stands still; [`MEET`] more where claims have to be proven |
 //! | A node whose daemon has done what it had to do serves only as Active, and lets adverts out only as Claiming or Active (I4) | none |
 //! | Who is able to serve, and hears nobody who does, serves | [`Bounds::nobody`] after the last disturbance of anybody that it hears or is heard by |
 //! | Who suddenly hears nothing, not even the gateway that had answered it, does not go on to serve | [`DEAF`] |
@@ -28,7 +28,7 @@ use wgha_common::abi::{Role, outranks};
 
 use crate::{
     audit::Found,
-    bounds::{DEAF, ESTABLISHED, HANDED_OVER, LATELY, MEMORY, MILLI, REACH, STOPPING, STRAY},
+    bounds::{DEAF, ESTABLISHED, HANDED_OVER, LATELY, MEET, MEMORY, MILLI, PROOF, REACH, STOPPING, STRAY},
     kernel::address,
     node::Node,
     world::World,
@@ -171,7 +171,8 @@ pub fn check_both(world: &mut World) -> Result<(), String> {
             } else {
                 bounds.both_asleep()
             };
-            if now.saturating_sub(since) > most {
+            let proof = if world.nodes[a].settings.authentication.is_some() { MEET } else { 0 };
+            if now.saturating_sub(since) > most + proof {
                 return Err(format!("nodes {a} and {b} both serve since {since}"));
             }
         }
@@ -218,10 +219,12 @@ pub fn check_deaf(world: &World) -> Result<(), String> {
         let node = &world.nodes[me];
         let (Some(deaf), Some(serving)) = (record.deaf_since, record.serving_since) else { continue };
         // One whose gateway had not answered lately takes it for silent: what else is silent says nothing then.
-        let lately = node.clock(deaf.saturating_sub(LATELY));
         let at = node.daemon.as_ref().and_then(|d| d.machine.gateway_answered_at());
         let since = deaf.max(serving).max(record.disturbed);
-        if node.is_prompt() && at.is_some_and(|at| at > lately) && world.now - since > DEAF {
+        if node.is_prompt()
+            && at.is_some_and(|at| node.world_time(at) + LATELY > deaf)
+            && world.now - since > DEAF
+        {
             return Err(format!("node {me} serves although it hears nothing since {deaf}"));
         }
     }
@@ -238,7 +241,9 @@ pub fn check_stuck(world: &World) -> Result<(), String> {
             _ => continue,
         };
         let since = state.1.max(record.disturbed).max(audit.everywhere());
-        if world.network.is_orderly() && world.now.saturating_sub(since) > most {
+        // Where a claim has to be proven, a rival that says nothing is waited for until its probes tell.
+        let proof = if world.nodes[me].settings.authentication.is_some() { PROOF } else { 0 };
+        if world.network.is_orderly() && world.now.saturating_sub(since) > most + proof {
             return Err(format!("node {me} is {:?} since {}", state.0, state.1));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wgha::proto::{Detect, Settings};
+use wgha::proto::{Authentication, Detect, Settings};
 use wgha_common::{Centiseconds, Priority};
 
 use crate::{
@@ -54,6 +54,11 @@ impl Schedule {
         let witness = random.one_in(2);
         let end = if witness { end + hearing_again(&incidents) } else { end };
         add_probes(random, &mut nodes, end);
+        // Who never meets the others cannot prove anything to them.
+        if stranger.is_none() && nodes.iter().all(|n| n.detect.is_some()) && random.one_in(2) {
+            let peers = nodes.len() - 1;
+            nodes.iter_mut().for_each(|n| n.authentication = Some(Authentication { peers }));
+        }
         Self { nodes, drifts, interval, starts, witness, stranger, incidents, end }
     }
 
@@ -112,7 +117,8 @@ fn settings(random: &mut Random, interval: u16) -> Settings {
     let interval = Centiseconds::new(interval).unwrap();
     let priority = draw_priority(random);
     let preempt_delay = if random.one_in(4) { 5 * interval.duration() } else { Duration::ZERO };
-    Settings { priority, interval, preempt: !random.one_in(4), preempt_delay, detect: None }
+    let preempt = !random.one_in(4);
+    Settings { priority, interval, preempt, preempt_delay, detect: None, authentication: None, health: None }
 }
 
 pub fn draw_priority(random: &mut Random) -> Priority {

@@ -7,7 +7,7 @@ use wgha_tests::{Outage, Probe, Which};
 
 use super::words::millis;
 
-/// Everything that the picture and the raw data are made of. All times are `CLOCK_MONOTONIC` nanoseconds.
+/// Everything that the picture and the raw data are made of. All times are `CLOCK_BOOTTIME` nanoseconds.
 #[derive(Debug, Clone, Default)]
 pub struct Recording {
     /// When the first thing worth showing happened.

@@ -65,7 +65,7 @@ impl Generator {
         let frame = match self.random.below(16) {
             0..=3 => self.advert(hook),
             4..=6 => self.wireguard(hook),
-            7 | 8 => self.question(),
+            7 | 8 => self.question(hook),
             9 | 10 => self.answer(),
             11..=13 if self.net.is_v4() => self.arp(),
             11..=13 => self.neighbour(),
@@ -91,7 +91,7 @@ impl Generator {
             1 => self.wireguard(hook),
             2 if net.is_v4() => self.neighbour(),
             2 => self.arp(),
-            _ => self.question(),
+            _ => self.question(hook),
         };
         self.net = net;
         frame
@@ -229,14 +229,17 @@ impl Generator {
         ip.frame(&bytes)
     }
 
-    fn question(&mut self) -> Vec<u8> {
+    fn question(&mut self, hook: Hook) -> Vec<u8> {
         let net = self.net;
         let peer = self.random.mostly(net.peer, &[net.peer2, net.client]);
-        let ip = self.ip(peer, net.host, UDP);
+        let ours = hook == Hook::Egress;
+        let (from, to) = if ours { (net.host, peer) } else { (peer, net.host) };
+        let ip = self.ip(from, to, UDP);
         let reflector = self.random.mostly(REFLECTOR, &[0, REFLECTOR ^ 1]);
         let mine = self.random.mostly(0x0102_0304, &[0, 1, u32::MAX]);
         let control = self.control(2, mine, reflector);
-        let port = self.random.mostly(50_123, &[SBFD, 0, PROBE_PORT]);
+        let usual = if ours { PROBE_PORT } else { 50_123 };
+        let port = self.random.mostly(usual, &[SBFD, 0, PROBE_PORT]);
         self.datagram(&ip, port, SBFD, control)
     }
 

@@ -85,6 +85,7 @@ impl<'a> Round<'a> {
     fn configure(&mut self, random: &mut Random, net: &Net) {
         let world = &mut *self.world;
         world.uplink = net.uplink();
+        world.uplink.flags = random.mostly(0, &[1, 2, 3, 3]);
         world.uplink.vrid = if random.one_in(32) { 0 } else { world.uplink.vrid };
         world.uplink.wireguard_port = random.mostly(PORT, &[0, 7784]);
         world.uplink.vip = random.mostly(net.vip.into(), &[Address::UNSPECIFIED, net.other().vip.into()]);
@@ -109,6 +110,10 @@ impl<'a> Round<'a> {
         world.peers = if random.one_in(8) { Vec::new() } else { net.peers().to_vec() };
         let gateways: [Address; 3] = [net.high, net.low, net.vip].map(Into::into);
         world.gateways = gateways[..random.pick(&[0, 1, 3])].to_vec();
+        for (_, peer, _) in &mut world.peers {
+            peer.priority = random.mostly(PRIORITY, &[0, 1, PRIORITY + 1, 255]);
+            peer.source = random.mostly(peer.source, &[net.own.into(), net.client.into()]);
+        }
         world.pausing = std::array::from_fn(|_| random.one_in(2));
         world.routers.clear();
         world.answers = Default::default();
@@ -161,7 +166,7 @@ impl<'a> Round<'a> {
         let pausing = self.world.pausing[kind as usize];
         let at = if pausing { now() + FAR } else { 1 };
         let suppressed = self.world.suppressed[kind as usize];
-        self.kernel.set_rung(kind, Rung { at, suppressed });
+        self.kernel.set_rung(kind, Rung { at, suppressed, rang: u32::MAX, reserved: 0 });
     }
 
     fn put_through(&mut self, input: &Input, reached: &mut Reached) {

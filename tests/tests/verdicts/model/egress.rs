@@ -39,9 +39,12 @@ fn later_fragment(seen: &mut Seen<'_>, ip: &Ip) -> Verdict {
 
 fn udp(seen: &mut Seen<'_>, ip: &Ip) -> Verdict {
     let port = seen.world.uplink.wireguard_port;
-    let Some(udp) = Udp::of(seen, ip).filter(|udp| port != 0 && udp.source == port) else {
+    let Some(udp) = Udp::of(seen, ip) else {
         return Verdict::Pass;
     };
+    if port == 0 || udp.source != port {
+        return probe(seen, ip, &udp);
+    }
     if !seen.world.serves() {
         return Verdict::Drop(C::WireguardOutFenced);
     }
@@ -61,6 +64,14 @@ fn udp(seen: &mut Seen<'_>, ip: &Ip) -> Verdict {
     }
     speak_from(seen, ip, vip);
     Verdict::Count(C::WireguardPinned)
+}
+
+/// A probe of ours may not say that we serve, or claim to, unless we do.
+fn probe(seen: &mut Seen<'_>, ip: &Ip, udp: &Udp) -> Verdict {
+    let initiator = seen.world.sbfd.port;
+    let ours = initiator != 0 && (udp.source, udp.destination) == (initiator, 7784);
+    let says_up = ours && seen.frame.bytes(ip.at + 8, 2).is_some_and(|b| b[1] >> 6 == 3);
+    if says_up && !seen.world.may(Role::Claiming) { Verdict::Drop(C::ProbeFenced) } else { Verdict::Pass }
 }
 
 fn is_v6(Address(b): Address) -> bool {

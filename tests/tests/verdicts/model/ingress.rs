@@ -2,7 +2,7 @@
 
 use wgha_common::{
     Address,
-    abi::{AdvertSeen, Counter as C, Event, EventKind, Role},
+    abi::{AdvertSeen, Counter as C, Event, EventKind, Peer, Role},
 };
 
 use super::{
@@ -70,9 +70,10 @@ fn udp(seen: &mut Seen<'_>, ip: &Ip) -> Verdict {
 
 /// A peer asks whether we serve.
 fn question(seen: &mut Seen<'_>, ip: &Ip, udp: &Udp) -> Verdict {
-    if let Err(verdict) = of_peer(seen, ip) {
-        return verdict;
-    }
+    let peer = match of_peer(seen, ip) {
+        Ok((_, peer)) => peer,
+        Err(verdict) => return verdict,
+    };
     let b = match control(seen, ip, udp, true) {
         Ok(b) => b,
         Err(fault) => return Verdict::Drop(fault),
@@ -80,20 +81,44 @@ fn question(seen: &mut Seen<'_>, ip: &Ip, udp: &Udp) -> Verdict {
     if b[8..12] != seen.world.sbfd.discriminator.to_be_bytes() {
         return Verdict::Drop(C::ProbeBadDiscriminator);
     }
+    let yields = b[1] >> 6 == UP && contested(seen, &peer);
     let serves = seen.world.serves();
-    turn_round(seen, ip, b, serves);
+    let state = match (serves, yields) {
+        (true, _) => (UP, 0),
+        (false, false) => (ADMIN_DOWN, 7),
+        (false, true) => (ADMIN_DOWN, 3),
+    };
+    turn_round(seen, ip, b, state);
     Verdict::Return(if serves { C::ProbeAnsweredUp } else { C::ProbeAnsweredAdminDown })
 }
 
-/// RFC 7880 §7.2.2: the question with all addresses turned round, and our state in it.
-fn turn_round(seen: &mut Seen<'_>, ip: &Ip, question: &[u8], serves: bool) {
+/// A peer serves, or claims to: of two that do, the one of higher priority, then of the higher address, goes on (I7).
+/// Whether that ends our lease.
+fn contested(seen: &mut Seen<'_>, peer: &Peer) -> bool {
+    if peer.priority == 0 || !seen.world.may(Role::Claiming) {
+        return false;
+    }
+    let world = &mut seen.world;
+    let outranks = (peer.priority, peer.source.0) > (world.stamp.priority, world.uplink.source.0);
+    let interval = world.stamp.interval;
+    if outranks {
+        world.revoked = (world.lease.epoch, peer.source);
+        world.count(C::LeaseOutranked);
+    }
+    let kind = if outranks { EventKind::Outranked } else { EventKind::Contested };
+    let (source, priority) = (peer.source, peer.priority);
+    seen.ring(kind, Event { source, priority, interval, ..Event::default() });
+    outranks
+}
+
+/// RFC 7880 §7.2.2: the question with all addresses turned round, and our state and diagnostic in it.
+fn turn_round(seen: &mut Seen<'_>, ip: &Ip, question: &[u8], (state, diagnostic): (u8, u8)) {
     let (source, len) = (ip.source_at(), ip.address_len());
     for (a, b, len) in [(0, 6, 6), (source, source + len, len), (ip.at, ip.at + 2, 2)] {
         let (first, second) = (seen.out[a..a + len].to_vec(), seen.out[b..b + len].to_vec());
         seen.write(a, &second);
         seen.write(b, &first);
     }
-    let (state, diagnostic) = if serves { (UP, 0) } else { (ADMIN_DOWN, 7) };
     let final_if_polled = question[1] >> 1 & 0x10;
     let mut answer = vec![1 << 5 | diagnostic, state << 6 | final_if_polled, question[2], 24];
     answer.extend([&question[8..12], &question[4..8], &question[12..16]].concat());
@@ -116,7 +141,7 @@ fn turn_round(seen: &mut Seen<'_>, ip: &Ip, question: &[u8], serves: bool) {
 /// A peer has answered us.
 fn answer(seen: &mut Seen<'_>, ip: &Ip, udp: &Udp) -> Verdict {
     let (source, peer) = match of_peer(seen, ip) {
-        Ok(peer) => peer,
+        Ok((source, peer)) => (source, peer.number),
         Err(verdict) => return verdict,
     };
     let b = match control(seen, ip, udp, false) {
@@ -124,13 +149,14 @@ fn answer(seen: &mut Seen<'_>, ip: &Ip, udp: &Udp) -> Verdict {
         Err(fault) => return Verdict::Drop(fault),
     };
     let discriminator = u32::from_be_bytes([b[8], b[9], b[10], b[11]]);
-    let under_way = seen.world.peers.iter().filter(|(_, number, _)| *number == peer);
+    let under_way = seen.world.peers.iter().filter(|(_, known, _)| known.number == peer);
     if !under_way.into_iter().any(|(_, _, probes)| probes.discriminators.contains(&discriminator)) {
         return Verdict::Drop(C::AnswerUnknown);
     }
     let last = &mut seen.world.answers[peer as usize];
     let (state, served) = (b[1] >> 6, last.answers == 0 || last.state == UP);
     (last.answers, last.discriminator, last.state) = (last.answers + 1, discriminator, state);
+    last.diagnostic = b[0] & 0x1f;
     if state != UP && served {
         let counter = C::AnswerHeard as u32;
         seen.ring(EventKind::AdminDown, Event { counter, source, ..Event::default() });
@@ -138,11 +164,11 @@ fn answer(seen: &mut Seen<'_>, ip: &Ip, udp: &Udp) -> Verdict {
     Verdict::Drop(C::AnswerHeard)
 }
 
-/// The peer that it comes from, and its number; or what becomes of what a stranger sends.
-fn of_peer(seen: &Seen<'_>, ip: &Ip) -> Result<(Address, u32), Verdict> {
+/// The peer that it comes from; or what becomes of what a stranger sends.
+fn of_peer(seen: &Seen<'_>, ip: &Ip) -> Result<(Address, Peer), Verdict> {
     let source = seen.frame.source(ip).ok_or(Verdict::Count(C::Unparsed))?;
     let peer = seen.world.peers.iter().find(|(address, ..)| *address == source);
-    peer.map(|(_, number, _)| (source, *number)).ok_or(Verdict::Count(C::ProbeBadPeer))
+    peer.map(|(_, peer, _)| (source, *peer)).ok_or(Verdict::Count(C::ProbeBadPeer))
 }
 
 /// A control packet (RFC 5880 §4.1): sent from one hop away, alone in a plain frame, to an address of our own.
@@ -184,6 +210,7 @@ fn advert(seen: &mut Seen<'_>, ip: &Ip) -> C {
     match fault_of(seen, ip, source) {
         Ok((b, _)) if b[1] != uplink.vrid => C::AdvertOtherVrid,
         Ok(_) if source == uplink.source => C::AdvertOwn,
+        Ok(_) if uplink.flags & 3 == 3 && !is_advertiser(seen, source) => C::AdvertStranger,
         Ok((b, pseudo_header)) => {
             heard(seen, source, b, pseudo_header);
             C::AdvertValid
@@ -195,6 +222,11 @@ fn advert(seen: &mut Seen<'_>, ip: &Ip) -> C {
             fault
         }
     }
+}
+
+/// Whether a peer has said that its adverts come from there.
+fn is_advertiser(seen: &Seen<'_>, source: Address) -> bool {
+    seen.world.peers.iter().any(|(_, peer, _)| peer.priority != 0 && peer.source == source)
 }
 
 /// RFC 9568 §7.1: the header of an advert that is right, and whether its checksum is that of RFC 5798; or what is wrong.
@@ -271,7 +303,7 @@ fn claim(seen: &mut Seen<'_>, source: Address, priority: u8) -> Option<EventKind
     }
     let world = &mut seen.world;
     let (theirs, ours) = ((priority, source.0), (world.stamp.priority, world.uplink.source.0));
-    if theirs <= ours {
+    if theirs <= ours || world.uplink.flags & 1 != 0 {
         return Some(EventKind::Rival);
     }
     world.revoked = (world.lease.epoch, source);

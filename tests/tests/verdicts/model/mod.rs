@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use wgha_common::{
     Address,
     abi::{
-        AdvertSeen, AdvertStamp, Answer, Counter, Event, EventKind, Lease, MAX_PEERS, Outstanding, Role,
-        Sbfd, TRAFFIC_ENTRIES, UplinkConfig,
+        AdvertSeen, AdvertStamp, Answer, Counter, Event, EventKind, Lease, MAX_PEERS, Outstanding, Peer,
+        Role, Sbfd, TRAFFIC_ENTRIES, UplinkConfig,
     },
 };
 
@@ -60,7 +60,7 @@ pub struct World {
     pub lease: Lease,
     pub stamp: AdvertStamp,
     pub sbfd: Sbfd,
-    pub peers: Vec<(Address, u32, Outstanding)>,
+    pub peers: Vec<(Address, Peer, Outstanding)>,
     pub gateways: Vec<Address>,
     /// Whether the pause after an event of a kind lasts: it does not ring then.
     pub pausing: [bool; EventKind::COUNT as usize],
@@ -191,7 +191,14 @@ impl Seen<'_> {
     fn ring(&mut self, kind: EventKind, event: Event) -> bool {
         let can_pause = matches!(
             kind,
-            EventKind::Rival | EventKind::Malformed | EventKind::NewSource | EventKind::NeighbourAnswered
+            EventKind::Rival
+                | EventKind::Malformed
+                | EventKind::Contested
+                | EventKind::NewRouter
+                | EventKind::ChangedRouter
+                | EventKind::Resigned
+                | EventKind::NewSource
+                | EventKind::NeighbourAnswered
         );
         if can_pause && self.world.pausing[kind as usize] {
             self.world.suppressed[kind as usize] += 1;

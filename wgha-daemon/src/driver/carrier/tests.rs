@@ -5,7 +5,7 @@ use std::time::Duration;
 use wgha_common::{Priority, abi::Role};
 
 use super::*;
-use crate::proto::{Inherited, Settings, TunnelState, UplinkState};
+use crate::proto::{Inherited, Sample, Settings, TunnelState, UplinkState};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Call {
@@ -59,6 +59,10 @@ impl Datapath for Recorded {
         self.call(Call::Look).map(|()| Look { routers: self.routers.clone(), ..Look::default() })
     }
 
+    fn traffic(&mut self) -> Result<Sample, String> {
+        Ok(Sample::default())
+    }
+
     fn has_gateway(&self) -> bool {
         false
     }
@@ -69,7 +73,7 @@ impl Datapath for Recorded {
         Ok(Listened::default())
     }
 
-    fn send_probe(&mut self, _: PeerId, _: u64) {}
+    fn send_probe(&mut self, _: PeerId, _: u64, _: bool) {}
 }
 
 struct Blind;
@@ -96,6 +100,8 @@ impl Bench {
             preempt: true,
             preempt_delay: Duration::ZERO,
             detect: None,
+            authentication: None,
+            health: None,
         };
         let (effects, asked) = mpsc::unbounded_channel();
         let carrier = Carrier {
@@ -108,6 +114,7 @@ impl Bench {
             pending: Pending::default(),
             ended: None,
             kept_on: None,
+            doubts: false,
             inputs: VecDeque::new(),
         };
         let mut bench = Self { carrier, asked };

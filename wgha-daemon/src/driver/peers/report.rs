@@ -26,6 +26,8 @@ pub struct Report {
     pub own: Fingerprints,
     /// We are Active.
     pub serving: bool,
+    /// Since when several clients that had been heard are spoken to and do not answer.
+    pub unanswered_since: Option<Timestamp>,
     /// Who has connected last without being configured.
     pub stranger: Option<IpAddr>,
 }

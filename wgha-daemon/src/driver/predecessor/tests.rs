@@ -55,6 +55,7 @@ impl Scene {
                 preempt: true,
                 preempt_delay: Duration::ZERO,
                 checksum: None,
+                authentication: false,
                 virtual_addresses: vec![vip],
                 family: Family::V6,
             },

@@ -5,7 +5,10 @@ use std::{net::IpAddr, time::Duration};
 use wgha_common::{Centiseconds, Priority, Timestamp};
 
 use super::*;
-use crate::proto::{Answered, Heard, Introduced, Listened, PeerId, TunnelState, UplinkState};
+use crate::proto::{
+    Answered, Counts, HealthRules, Heard, Introduced, Listened, PeerId, Remedy, Sample, TunnelState,
+    UplinkState,
+};
 
 const BOOT: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
 
@@ -37,11 +40,12 @@ fn introduced(peer: u8, priority: u8) -> Input {
     let lease = Duration::from_millis(20);
     let required_min_rx = Duration::from_millis(10);
     let (peer, source) = (PeerId(peer), address(4 + peer));
-    Input::PeerIntroduced(Introduced { peer, source, priority, lease, required_min_rx })
+    let serving = false;
+    Input::PeerIntroduced(Introduced { peer, source, priority, serving, lease, required_min_rx, fit: true })
 }
 
 fn answered(number: u64, up: bool, at: Timestamp) -> Answered {
-    Answered { peer: PeerId(0), number, at, up }
+    Answered { peer: PeerId(0), number, at, up, yielded: false }
 }
 
 fn looked_and_answered(routers: &[Heard], answer: Answered) -> Input {
@@ -67,6 +71,8 @@ fn stations() -> Vec<(&'static str, Machine, Timestamp)> {
         interval: interval(),
         preempt: true,
         detect: None,
+        authentication: None,
+        health: None,
         preempt_delay: Duration::ZERO,
     };
     let down = 361_000;
@@ -94,6 +100,7 @@ fn stations() -> Vec<(&'static str, Machine, Timestamp)> {
         then(&stopping, &[(down + 6, Input::TunnelLowered(Ok(()))), (down + 6, Input::VipReleased(Ok(())))]);
     let new = Machine::new(settings);
     let mut stations = stations_with_probes(settings, &backup);
+    stations.extend(stations_in_doubt(settings, &backup));
     let without = [
         ("new", vec![]),
         ("ready", ready),
@@ -188,6 +195,44 @@ fn stations_with_probes(
     stations.into_iter().map(station).collect()
 }
 
+/// Of a server whose WireGuard has stopped, beside one that is fit. It has time: nothing is renewed on the way.
+fn stations_in_doubt(settings: Settings, backup: &[(u64, Input)]) -> Vec<(&'static str, Machine, Timestamp)> {
+    const SECOND: u64 = 1_000_000;
+    let detect = Detect { interval: Duration::from_secs(1), multiplier: 200 };
+    let interval = Centiseconds::new(4000).unwrap();
+    let down = 145 * SECOND;
+    let serving = [
+        (1, introduced(0, 99)),
+        (down, Input::TimerFired),
+        (down, looked(&[])),
+        (down, Input::VipHeld(Ok(()))),
+        (down, Input::TunnelRaised(Ok(()))),
+        (down, Input::TunnelChanged(tunnel(true))),
+        (down, traffic(10)),
+        (down + SECOND, traffic(20)),
+        (down + 2 * SECOND, Input::WireguardAsked { silent: true }),
+    ];
+    let found = (down + 5 * SECOND, traffic(30));
+    let taken = (down + 6 * SECOND, Input::AdvertHeard(heard(4, 99, BOOT + Duration::from_secs(151))));
+    let play = |name, remedy, more: &[(u64, Input)]| {
+        let health = HealthRules { wireguard_stuck: remedy, ..HealthRules::default() };
+        let settings = Settings { interval, detect: Some(detect), health: Some(health), ..settings };
+        let (machine, now) = play(&Machine::new(settings), &[backup, &serving, more].concat());
+        (name, machine, now)
+    };
+    vec![
+        play("silent to us", Remedy::Priority, &[]),
+        play("lowered", Remedy::Priority, std::slice::from_ref(&found)),
+        play("lowered and taken over from", Remedy::Priority, &[found.clone(), taken]),
+        play("suspected fault", Remedy::Fault, &[found]),
+    ]
+}
+
+/// So much data has come in, and none gone out.
+fn traffic(transport: u64) -> Input {
+    Input::TrafficRead(Sample { received: Counts { transport, ..Counts::default() }, ..Sample::default() })
+}
+
 /// Every kind of input, with what it may carry.
 fn inputs(at: Timestamp) -> Vec<Input> {
     let mut inputs = vec![Input::TimerFired, Input::StopRequested, Input::ReloadRequested, looked(&[])];
@@ -201,6 +246,7 @@ fn inputs(at: Timestamp) -> Vec<Input> {
             inputs.extend([Input::AdvertHeard(heard), looked(&[heard])]);
         }
         inputs.extend([0, 1, u64::MAX].map(|epoch| Input::LeaseRevoked { epoch, by: heard(4, 200, at) }));
+        inputs.extend([90, 200].map(|priority| Input::Contested(heard(4, priority, at))));
     }
     inputs.push(Input::LookedAgain { routers: vec![], revoked_epoch: u64::MAX, answers: vec![] });
     for (number, up) in [(0, true), (2, true), (2, false), (4, false), (u64::MAX, true)] {
@@ -225,6 +271,9 @@ fn inputs(at: Timestamp) -> Vec<Input> {
             [Input::VipHeld, Input::VipReleased, Input::Announced, Input::TunnelRaised, Input::TunnelLowered];
         inputs.extend(ends.map(|end| end(result.clone())));
     }
+    inputs.extend([traffic(0), traffic(u64::MAX)]);
+    inputs.extend([true, false].map(|silent| Input::WireguardAsked { silent }));
+    inputs.extend([None, Some(at)].map(Input::ClientsUnanswered));
     inputs.push(Input::VipLost(address(9)));
     inputs.extend([Input::AdvertFailed("no".into()), Input::MapFailed("no".into())]);
     inputs
@@ -249,8 +298,11 @@ fn step(machine: &Machine, input: &Input, now: Timestamp, name: &str) -> Machine
     let is_for_active = |a: &Action| {
         matches!(a, Action::HoldVip | Action::Announce | Action::RaiseTunnel | Action::StartHandshakes)
     };
-    let probes = actions.iter().any(|a| matches!(a, Action::SendProbe { .. }));
-    assert!(!probes || machine.state() == State::Backup, "{}", context());
+    // In state Up, a probe is a claim.
+    let probes =
+        |claim: bool| actions.iter().any(|a| matches!(a, Action::SendProbe { up, .. } if *up == claim));
+    assert!(!probes(false) || machine.state() == State::Backup, "{}", context());
+    assert!(!probes(true) || claims, "{}", context());
     assert!(served || serves || !actions.iter().any(is_for_active), "{}", context());
     let stamped_zero = actions.iter().any(|a| matches!(a, Action::StampAdverts { priority: 0, .. }));
     assert!(claims || stamped_zero || !actions.contains(&Action::SendAdvert), "{}", context());
@@ -298,6 +350,9 @@ fn the_stations_are_what_they_are_called() {
         ("ranked", State::Backup),
         ("taking over by probes", State::Active),
         ("serving with peers", State::Active),
+        ("lowered", State::Active),
+        ("lowered and taken over from", State::Backup),
+        ("suspected fault", State::Fault),
         ("reloading", State::Active),
         ("reloading with peers", State::Active),
         ("witnessed", State::Active),

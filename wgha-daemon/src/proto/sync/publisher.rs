@@ -18,6 +18,11 @@ pub struct Publisher {
     peers: BTreeMap<PeerKey, Known>,
 }
 
+/// So many clients that fall silent at once are not just one that has left.
+const SEVERAL: usize = 2;
+/// Clients that were heard within so long of each other have fallen silent at once: nearly all say something more often.
+const AT_ONCE: Duration = Duration::from_secs(60);
+
 /// What has changed since the last reading.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
@@ -33,6 +38,10 @@ struct Known {
     rx_bytes: u64,
     tx_bytes: u64,
     last_data: Option<Timestamp>,
+    /// When something authentic last came from it.
+    heard: Option<Timestamp>,
+    /// Data goes to it since then, and it has not been heard since.
+    spoken_to: Option<Timestamp>,
 }
 
 impl Publisher {
@@ -48,20 +57,42 @@ impl Publisher {
                 Some(before) if before.data_has_passed(peer) => Some(now),
                 Some(before) => before.last_data,
             };
+            let (heard, spoken_to) = before.as_ref().map_or((None, None), |before| before.heard(peer, now));
             let record = record(peer, last_data, now);
             if before.is_none_or(|before| before.record != record) {
                 changes.records.push(record);
             }
             let (rx_bytes, tx_bytes) = (peer.rx_bytes, peer.tx_bytes);
-            present.insert(peer.key, Known { record, rx_bytes, tx_bytes, last_data });
+            present.insert(peer.key, Known { record, rx_bytes, tx_bytes, last_data, heard, spoken_to });
         }
         let before = std::mem::replace(&mut self.peers, present);
         changes.gone = before.into_keys().collect();
         changes
     }
+
+    /// Since when several clients, which had been heard until then, are spoken to and do not answer.
+    #[must_use]
+    pub fn unanswered_since(&self) -> Option<Timestamp> {
+        let newest = self.peers.values().filter_map(|known| known.heard).max()?;
+        let at_once = |known: &&Known| known.heard.is_some_and(|at| newest.since(at) <= AT_ONCE);
+        let silent = self.peers.values().filter(at_once).filter_map(|known| known.spoken_to);
+        let mut silent: Vec<_> = silent.collect();
+        silent.sort_unstable();
+        silent.get(SEVERAL - 1).copied()
+    }
 }
 
 impl Known {
+    /// When it was heard, and since when it is spoken to without an answer, after another reading.
+    fn heard(&self, peer: &WireguardPeer, now: Timestamp) -> (Option<Timestamp>, Option<Timestamp>) {
+        let asked = is_data(self.tx_bytes, peer.tx_bytes).then_some(now);
+        if peer.rx_bytes == self.rx_bytes {
+            (self.heard, self.spoken_to.or(asked))
+        } else {
+            (Some(now), None)
+        }
+    }
+
     fn data_has_passed(&self, peer: &WireguardPeer) -> bool {
         is_data(self.rx_bytes, peer.rx_bytes) || is_data(self.tx_bytes, peer.tx_bytes)
     }
@@ -165,6 +196,42 @@ mod tests {
         assert_eq!(records(&mut publisher, &peer, 25), []);
         peer.rx_bytes += 48; // the smallest data
         assert_eq!(records(&mut publisher, &peer, 26)[0].recency, Recency::NOW);
+    }
+
+    /// Readings of clients that have been heard and spoken to, five seconds apart; each says which are heard, and which spoken to.
+    fn unanswered(clients: u8, readings: &[(&[u8], &[u8])]) -> Option<u64> {
+        let mut publisher = Publisher::default();
+        let mut peers: Vec<_> = (0..clients).map(peer).collect();
+        publisher.read(&peers, at(0), WALL);
+        for (second, (heard, spoken_to)) in (5..).step_by(5).zip(readings) {
+            heard.iter().for_each(|n| peers[usize::from(*n)].rx_bytes += 32);
+            spoken_to.iter().for_each(|n| peers[usize::from(*n)].tx_bytes += 1_000);
+            publisher.read(&peers, at(second), WALL);
+        }
+        let since = publisher.unanswered_since()?;
+        Some(since.since(at(0)).as_secs())
+    }
+
+    #[test]
+    fn one_client_that_leaves_is_not_several() {
+        assert_eq!(unanswered(1, &[(&[0], &[0]), (&[], &[0]), (&[], &[0])]), None);
+        assert_eq!(unanswered(2, &[(&[0, 1], &[0, 1]), (&[], &[0]), (&[], &[0])]), None);
+        assert_eq!(unanswered(2, &[(&[0, 1], &[0, 1]), (&[1], &[0, 1]), (&[1], &[0, 1])]), None);
+    }
+
+    #[test]
+    fn several_that_fall_silent_at_once_are_told_from_when_the_second_was_spoken_to() {
+        assert_eq!(unanswered(3, &[(&[0, 1], &[]), (&[], &[0]), (&[], &[1]), (&[], &[0, 1])]), Some(15));
+        // One that answers, if only by a keepalive, has done so in time.
+        assert_eq!(unanswered(2, &[(&[0, 1], &[]), (&[], &[0, 1]), (&[1], &[])]), None);
+    }
+
+    #[test]
+    fn those_that_were_never_heard_or_have_left_before_do_not_count() {
+        assert_eq!(unanswered(3, &[(&[0], &[]), (&[], &[0, 1, 2]), (&[], &[0, 1, 2])]), None);
+        let left_before: [(&[u8], &[u8]); 14] = [(&[1], &[0]); 14];
+        let readings = [&[(&[0, 1][..], &[][..])], &left_before[..], &[(&[], &[0, 1])]].concat();
+        assert_eq!(unanswered(2, &readings), None);
     }
 
     #[test]

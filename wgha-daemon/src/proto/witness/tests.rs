@@ -47,6 +47,8 @@ impl Segment {
             preempt: true,
             preempt_delay: Duration::ZERO,
             detect: Some(Detect { interval: ms(10), multiplier: 5 }),
+            authentication: None,
+            health: None,
         };
         let mut segment = Self {
             machine: Machine::new(settings),
@@ -101,7 +103,8 @@ impl Segment {
 
     fn introduce(&mut self, priority: u8) {
         let (lease, required_min_rx) = (ms(40), ms(10));
-        let who = Introduced { peer: PEER, source: peer_address(), priority, lease, required_min_rx };
+        let (peer, source, serving) = (PEER, peer_address(), self.peer_serves);
+        let who = Introduced { peer, source, priority, serving, lease, required_min_rx, fit: true };
         self.take(Input::PeerIntroduced(who));
     }
 
@@ -172,9 +175,9 @@ impl Segment {
                 self.questions.push(self.now);
                 self.under_way.extend(self.gateway.map(|takes| self.now + takes));
             }
-            Action::SendProbe { peer, number } if self.peer_serves && self.answers_probes => {
+            Action::SendProbe { peer, number, .. } if self.peer_serves && self.answers_probes => {
                 self.heard = self.now;
-                self.answer = Some(Answered { peer, number, at: self.now, up: true });
+                self.answer = Some(Answered { peer, number, at: self.now, up: true, yielded: false });
             }
             Action::LookAgain => {
                 // That of this tick is still on its way.
@@ -438,6 +441,19 @@ fn a_gateway_that_was_silent_before_does_not_keep_a_backup_from_the_role() {
     let after = segment.role(State::Active).0.since(died);
     assert!((ms(500)..=ms(600)).contains(&after), "after {after:?}");
     assert_eq!(segment.held_back, [Finding::GatewaySilent]);
+    // Nor from keeping it, while there is nobody else to be heard.
+    segment.run(ms(20_000));
+    assert_eq!(segment.states(), [State::Active], "{:?}", segment.roles);
+}
+
+#[test]
+fn the_word_of_a_peer_that_has_gone_does_not_count() {
+    let mut segment = Segment::active();
+    segment.peer_reaches(true);
+    segment.take(Input::PeerLeft(PEER));
+    segment.gateway = None;
+    segment.run(ms(20_000));
+    assert_eq!(segment.states(), [], "{:?}", segment.roles);
 }
 
 #[test]

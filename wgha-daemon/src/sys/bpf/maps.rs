@@ -16,7 +16,7 @@ use wgha_common::{
     Address,
     abi::{
         AdvertSeen, AdvertStamp, Answer, Arrivals, Counter, Direction, Lease, MAX_GATEWAYS, MAX_PEERS,
-        OUTSTANDING, Outstanding, Revoked, Rung, Sbfd, Traffic, UplinkConfig, traffic_index,
+        OUTSTANDING, Outstanding, Peer, Revoked, Rung, Sbfd, Traffic, UplinkConfig, traffic_index,
     },
     wire::wireguard::MessageType,
 };
@@ -35,7 +35,8 @@ pub struct Maps {
     advert: Array<MapData, AdvertStamp>,
     revoked: Shared<Revoked>,
     sbfd: Array<MapData, Sbfd>,
-    peers: HashMap<MapData, Address, u32>,
+    peers: HashMap<MapData, Address, Peer>,
+    advertisers: HashMap<MapData, Address, u32>,
     probes: Shared<Outstanding>,
     answers: Shared<Answer>,
     gateways: HashMap<MapData, Address, u8>,
@@ -56,6 +57,7 @@ impl Maps {
             revoked: Shared::take(ebpf, "REVOKED", false)?,
             sbfd: take(ebpf, "SBFD")?,
             peers: take(ebpf, "PEERS")?,
+            advertisers: take(ebpf, "ADVERTISERS")?,
             probes: Shared::take(ebpf, "PROBES", true)?,
             answers: Shared::take(ebpf, "ANSWERS", false)?,
             gateways: take(ebpf, "GATEWAYS")?,
@@ -152,13 +154,35 @@ impl Maps {
         self.sbfd.set(0, sbfd, 0).map_err(|e| BpfError::Map("SBFD", e))
     }
 
-    /// Writes `PEERS`: these, and no others.
+    /// Writes `PEERS` and `ADVERTISERS`: these, and no others.
     ///
     /// # Errors
-    /// [`BpfError::Map`], when it is full among others.
-    pub fn set_peers(&mut self, peers: &[IpAddr]) -> Result<(), BpfError> {
-        let peers: Vec<_> = peers.iter().copied().map(Address::from).zip(0..).collect();
-        set_all(&mut self.peers, &peers).map_err(|e| BpfError::Map("PEERS", e))
+    /// [`BpfError::Map`], when one is full among others.
+    pub fn set_peers(&mut self, peers: &[(IpAddr, Peer)]) -> Result<(), BpfError> {
+        let all: Vec<_> = peers.iter().map(|(address, peer)| (Address::from(*address), *peer)).collect();
+        set_all(&mut self.peers, &all).map_err(|e| BpfError::Map("PEERS", e))?;
+        let introduced = all.iter().map(|(_, peer)| peer).filter(|peer| peer.is_introduced());
+        let advertisers: Vec<_> = introduced.map(|peer| (peer.source, peer.number)).collect();
+        set_all(&mut self.advertisers, &advertisers).map_err(|e| BpfError::Map("ADVERTISERS", e))
+    }
+
+    /// Reads `PEERS`.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn peers(&self) -> Result<Vec<(IpAddr, Peer)>, BpfError> {
+        let peers = self.peers.iter().map(|peer| peer.map(|(address, peer)| (address.into(), peer)));
+        peers.collect::<Result<_, _>>().map_err(|e| BpfError::Map("PEERS", e))
+    }
+
+    /// What one of `PEERS` has told of itself.
+    ///
+    /// # Errors
+    /// [`BpfError::Map`].
+    pub fn set_peer(&mut self, address: IpAddr, peer: Peer) -> Result<(), BpfError> {
+        let mut peers = self.peers()?;
+        peers.iter_mut().filter(|(known, _)| *known == address).for_each(|(_, known)| *known = peer);
+        self.set_peers(&peers)
     }
 
     /// Empties `PROBES`: nobody waits for answers to those of an earlier daemon.

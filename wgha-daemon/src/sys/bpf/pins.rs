@@ -185,9 +185,9 @@ mod tests {
 
     #[test]
     fn folders_are_known_by_their_names() {
-        assert_eq!(uplink_of("maps3_4026531840_eno1"), Some("4026531840_eno1"));
+        assert_eq!(uplink_of("maps4_4026531840_eno1"), Some("4026531840_eno1"));
         assert_eq!(uplink_of("maps12_1_a_b"), Some("1_a_b"));
-        for other in ["maps_1_eno1", "mapsx_1_eno1", "link_1_wgha_egress_2", "maps3", ""] {
+        for other in ["maps_1_eno1", "mapsx_1_eno1", "link_1_wgha_egress_2", "maps4", ""] {
             assert_eq!(uplink_of(other), None, "{other}");
         }
     }

@@ -57,6 +57,13 @@ pub enum MessageError {
     Time(Duration),
 }
 
+/// What an introduction ends with. The first version says nothing of it, and does not read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, serde::Deserialize)]
+struct Later {
+    fit: bool,
+    reaches: Option<bool>,
+}
+
 const INTRODUCE: u8 = 1;
 const RECORDS: u8 = 2;
 const PING: u8 = 3;
@@ -67,10 +74,7 @@ const WAITS: u8 = 6;
 impl Message {
     pub(super) fn emit(&self) -> Result<Vec<u8>, MessageError> {
         match self {
-            Self::Introduce(introduction, fingerprints) => {
-                let bytes = emit(INTRODUCE, &(introduction, fingerprints))?;
-                Ok([bytes, introduction.reaches.map(u8::from).into_iter().collect()].concat())
-            }
+            Self::Introduce(introduction, fingerprints) => introduce(introduction, fingerprints),
             Self::Records(records) => emit(RECORDS, records),
             Self::Ping(number) => emit(PING, number),
             Self::Pong(pong) => emit(PONG, pong),
@@ -85,8 +89,10 @@ impl Message {
         Ok(Some(match *kind {
             INTRODUCE => {
                 let ((mut introduction, fingerprints), later): ((Introduction, _), _) =
-                    parse_start(INTRODUCE, body)?;
-                introduction.reaches = reaches(later);
+                    part(INTRODUCE, body)?;
+                let later = part::<Later>(INTRODUCE, later).map(|(later, _)| later).unwrap_or_default();
+                introduction.fit = later.fit;
+                introduction.reaches = later.reaches;
                 for time in [introduction.lease, introduction.required_min_rx] {
                     if time > TIME_MAX {
                         return Err(MessageError::Time(time));
@@ -110,26 +116,28 @@ impl Message {
     }
 }
 
+fn introduce(introduction: &Introduction, fingerprints: &Fingerprints) -> Result<Vec<u8>, MessageError> {
+    let said = emit(INTRODUCE, &(introduction, fingerprints))?;
+    let later = Later { fit: introduction.fit, reaches: introduction.reaches };
+    // Where there is nothing to say it is as the first version would have it.
+    if later == Later::default() { Ok(said) } else { extend(INTRODUCE, &later, said) }
+}
+
 fn emit<T: Serialize + ?Sized>(kind: u8, body: &T) -> Result<Vec<u8>, MessageError> {
-    postcard::to_extend(body, vec![kind]).map_err(|source| MessageError::Body { kind, source })
+    extend(kind, body, vec![kind])
+}
+
+fn extend<T: Serialize + ?Sized>(kind: u8, body: &T, said: Vec<u8>) -> Result<Vec<u8>, MessageError> {
+    postcard::to_extend(body, said).map_err(|source| MessageError::Body { kind, source })
 }
 
 fn parse<T: DeserializeOwned>(kind: u8, body: &[u8]) -> Result<T, MessageError> {
-    parse_start(kind, body).map(|(value, _later)| value)
+    part(kind, body).map(|(value, _later)| value)
 }
 
-/// A body, and what a later version has said after it.
-fn parse_start<T: DeserializeOwned>(kind: u8, body: &[u8]) -> Result<(T, &[u8]), MessageError> {
+/// What a body begins with, and the rest of it.
+fn part<T: DeserializeOwned>(kind: u8, body: &[u8]) -> Result<(T, &[u8]), MessageError> {
     postcard::take_from_bytes(body).map_err(|source| MessageError::Body { kind, source })
-}
-
-/// What follows an introduction: nothing in the first version.
-const fn reaches(later: &[u8]) -> Option<bool> {
-    match later {
-        [0, ..] => Some(false),
-        [1, ..] => Some(true),
-        _ => None,
-    }
 }
 
 /// The longest message fits into a frame: a record is at most 84 bytes.
@@ -158,26 +166,8 @@ mod tests {
             discriminator: u32::MAX,
             lease: Duration::from_millis(50),
             required_min_rx: Duration::from_millis(10),
-            reaches: None,
-        }
-    }
-
-    fn reaches(reaches: Option<bool>) -> Introduction {
-        Introduction { reaches, ..introduction() }
-    }
-
-    /// The first version says nothing of the gateway, and skips what is said of it.
-    #[test]
-    fn what_is_reached_is_said_last_and_need_not_be() {
-        let emit = |who| Message::Introduce(who, Fingerprints::default()).emit().unwrap();
-        let (without, with) = (emit(introduction()), emit(reaches(Some(true))));
-        assert_eq!(with.strip_prefix(without.as_slice()), Some([1].as_slice()));
-        for (later, want) in
-            [(vec![], None), (vec![0, 9], Some(false)), (vec![1], Some(true)), (vec![7], None)]
-        {
-            let bytes = [without.clone(), later].concat();
-            let Some(Message::Introduce(who, _)) = Message::parse(&bytes).unwrap() else { panic!() };
-            assert_eq!(who, reaches(want));
+            reaches: Some(true),
+            fit: true,
         }
     }
 
@@ -186,8 +176,8 @@ mod tests {
         let pong = Pong { number: u64::MAX, received: i64::MIN, sent: i64::MAX };
         for message in [
             Message::Introduce(introduction(), Fingerprints::default()),
-            Message::Introduce(reaches(Some(true)), Fingerprints::default()),
-            Message::Introduce(reaches(Some(false)), Fingerprints::default()),
+            Message::Introduce(Introduction { fit: false, ..introduction() }, Fingerprints::default()),
+            Message::Introduce(Introduction { reaches: None, ..introduction() }, Fingerprints::default()),
             Message::Records(vec![longest_record(); RECORDS_MAX]),
             Message::Ping(7),
             Message::Pong(pong),
@@ -214,6 +204,19 @@ mod tests {
         assert_eq!(Message::parse(&longer).unwrap(), Some(Message::Ping(300)));
     }
 
+    /// As the first version reads and writes them.
+    #[test]
+    fn an_introduction_is_read_across_versions() {
+        let told = (introduction(), Fingerprints { vrrp: [1; 16], wireguard: [2; 16] });
+        let ours = Message::Introduce(told.0, told.1).emit().unwrap();
+        let by_the_first: (Introduction, Fingerprints) = parse(INTRODUCE, &ours[1..]).unwrap();
+        let told_less = Introduction { fit: false, reaches: None, ..told.0 };
+        assert_eq!(by_the_first, (told_less, told.1));
+        let theirs = emit(INTRODUCE, &told).unwrap();
+        let read = Message::parse(&theirs).unwrap();
+        assert_eq!(read, Some(Message::Introduce(told_less, told.1)));
+    }
+
     #[test]
     fn what_cannot_be_is_refused() {
         assert!(matches!(Message::parse(&[]), Err(MessageError::Empty)));
@@ -228,7 +231,7 @@ mod tests {
     /// Every prefix of every message, and every message with one byte changed, is read or refused.
     #[test]
     fn nothing_that_is_received_panics() {
-        let introduce = Message::Introduce(introduction(), Fingerprints::default()).emit().unwrap();
+        let introduce = emit(INTRODUCE, &(introduction(), Fingerprints::default())).unwrap();
         for bytes in [introduce, Message::Records(vec![longest_record(); 2]).emit().unwrap()] {
             for len in 0..bytes.len() {
                 assert!(Message::parse(&bytes[..len]).is_err());

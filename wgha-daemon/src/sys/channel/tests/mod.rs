@@ -139,6 +139,7 @@ fn introduction(test: u8, n: u8) -> Introduction {
         lease: Duration::from_millis(50),
         required_min_rx: Duration::from_millis(10),
         reaches: Some(n == 1),
+        fit: n == 2,
     }
 }
 
