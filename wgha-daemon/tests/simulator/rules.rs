@@ -68,8 +68,9 @@ fn found_dead(world: &World, me: usize) -> Option<Found> {
     let machine = &world.nodes[me].daemon.as_ref()?.machine;
     let (active, delivered): (_, fn(&World, usize, usize) -> bool) = match machine.reason() {
         Reason::ProbesUnanswered { active, .. } | Reason::AdminDown(active) => (*active, probes_delivered),
-        Reason::ActiveResigned(active) => (*active, probes_delivered),
-        Reason::ActiveDown { last: Some(last) } => (*last, adverts_delivered),
+        Reason::ActiveResigned(active) | Reason::ActiveDown { last: Some(active) } => {
+            (*active, adverts_delivered)
+        }
         _ => return None,
     };
     let other = (0..world.nodes.len()).find(|n| address(*n) == active)?;
@@ -132,7 +133,7 @@ pub fn check_begin(world: &World, me: usize) -> Result<(), String> {
         let Some(since) = record.serving_since else { continue };
         let starved = world.nodes[me].starved > 0;
         let still = starved || now - record.disturbed < bounds.deadline();
-        let hearing = if still { bounds.deadline() } else { bounds.hearing() };
+        let hearing = if still { bounds.deadline() } else { bounds.hearing() } + proof(&world.nodes[me]);
         let heard_enough = now.saturating_sub(audit.reach_since(me, other)) > hearing;
         // A machine that stood still for longer than any deadline has to listen anew (I3).
         let (from, until) = audit.records[me].paused;
@@ -150,6 +151,11 @@ pub fn check_begin(world: &World, me: usize) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Where claims have to be proven adverts tell nothing: one that says nothing is waited for until its probes tell.
+fn proof(node: &Node) -> u64 {
+    if node.settings.authentication.is_some() { PROOF } else { 0 }
 }
 
 pub fn check_both(world: &mut World) -> Result<(), String> {
@@ -241,9 +247,9 @@ pub fn check_stuck(world: &World) -> Result<(), String> {
             _ => continue,
         };
         let since = state.1.max(record.disturbed).max(audit.everywhere());
-        // Where a claim has to be proven, a rival that says nothing is waited for until its probes tell.
-        let proof = if world.nodes[me].settings.authentication.is_some() { PROOF } else { 0 };
-        if world.network.is_orderly() && world.now.saturating_sub(since) > most + proof {
+        let proof = proof(&world.nodes[me]);
+        let filtered = proof > 0 && world.network.filtered.iter().any(|n| *n > 0);
+        if world.network.is_orderly() && !filtered && world.now.saturating_sub(since) > most + proof {
             return Err(format!("node {me} is {:?} since {}", state.0, state.1));
         }
     }
