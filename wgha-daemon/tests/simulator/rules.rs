@@ -28,7 +28,9 @@ use wgha_common::abi::{Role, outranks};
 
 use crate::{
     audit::Found,
-    bounds::{DEAF, ESTABLISHED, HANDED_OVER, LATELY, MEET, MEMORY, MILLI, PROOF, REACH, STOPPING, STRAY},
+    bounds::{
+        DEAF, ESTABLISHED, HANDED_OVER, LATELY, MEET, MEMORY, MILLI, PROOF, REACH, RELOAD, STOPPING, STRAY,
+    },
     kernel::address,
     node::Node,
     world::World,
@@ -76,7 +78,9 @@ fn found_dead(world: &World, me: usize) -> Option<Found> {
     let other = (0..world.nodes.len()).find(|n| address(*n) == active)?;
     let since = world.audit.records[other].serving_since;
     let established = since.is_none_or(|since| world.now - since > ESTABLISHED);
-    let timely = established && !world.nodes[other].clock_stands();
+    // It may go on at the last moment of its lease, and the advert that says so be under way.
+    let goes_on = world.now - world.audit.records[other].disturbed < REACH;
+    let timely = established && !goes_on && !world.nodes[other].clock_stands();
     (timely && delivered(world, me, other)).then(|| Found::of(&world.nodes[other]))
 }
 
@@ -143,7 +147,12 @@ pub fn check_begin(world: &World, me: usize) -> Result<(), String> {
             < from;
         // One that was not there, or could not hear, when it was told to wait does not know.
         let could_hear = world.nodes[me].hears_since.max(audit.reach_since(me, other));
-        if world.nodes[other].handed_over.is_some_and(|at| could_hear + bounds.interval() > at) {
+        let told = record.waited_for.saturating_sub(RELOAD);
+        if has_others_wait(&world.nodes[other]) && could_hear + bounds.interval() > told {
+            continue;
+        }
+        // It goes on within its lease, and the advert that says so is under way.
+        if now - record.disturbed < REACH {
             continue;
         }
         if now - since > ESTABLISHED && (heard_enough || (overslept && listened)) {
@@ -151,6 +160,14 @@ pub fn check_begin(world: &World, me: usize) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether claims need no proof, or can be proven to everybody: to a rival that it cannot probe a claim goes on for ever.
+fn all_can_prove(world: &World, me: usize) -> bool {
+    world.nodes[me].settings.authentication.is_none()
+        || (0..world.nodes.len())
+            .flat_map(|a| (0..a).map(move |b| (a, b)))
+            .all(|(a, b)| frames_pass(world, a, b))
 }
 
 /// Where claims have to be proven adverts tell nothing: one that says nothing is waited for until its probes tell.
@@ -204,6 +221,9 @@ pub fn check_nobody(world: &mut World) -> Result<(), String> {
             world.audit.records[me].heard_server = world.now;
             continue;
         }
+        if !all_can_prove(world, me) {
+            continue;
+        }
         // One that does not reach the gateway may be deaf itself.
         if world.nodes[me].witness && !world.reaches_gateway(me) {
             continue;
@@ -248,8 +268,10 @@ pub fn check_stuck(world: &World) -> Result<(), String> {
         };
         let since = state.1.max(record.disturbed).max(audit.everywhere());
         let proof = proof(&world.nodes[me]);
-        let filtered = proof > 0 && world.network.filtered.iter().any(|n| *n > 0);
-        if world.network.is_orderly() && !filtered && world.now.saturating_sub(since) > most + proof {
+        if world.network.is_orderly()
+            && all_can_prove(world, me)
+            && world.now.saturating_sub(since) > most + proof
+        {
             return Err(format!("node {me} is {:?} since {}", state.0, state.1));
         }
     }
