@@ -1,106 +1,113 @@
 //! Two to five nodes on one fake clock: the real state machine between a model of the kernel half and
-//! a model of what effects change, in a network that loses, delays and doubles, with crashes, kills,
-//! stops, pauses, partitions and faults. [`audit`] says what must hold, and within which bounds.
+//! a model of what effects change, in a network that loses, delays, doubles and reorders, with crashes, kills,
+//! stops, stalls, pauses, partitions, drifting clocks and faults. [`rules`] says what must hold, [`bounds`] within which time.
 //!
-//! - `WGHA_SIM_SCHEDULES=100000` plays that many schedules instead of 20,000.
-//! - `WGHA_SIM_SEED=17` plays one, and prints everything that happens in it.
+//! ```text
+//! cargo xtask simulate                          a million schedules, optimised, on all processors
+//! cargo xtask simulate --schedules 10000000     ten million
+//! cargo xtask simulate --seed 17                one, and everything that happens in it
+//! cargo xtask simulate --seed 17 --only 0,2     of its incidents the first and the third alone
+//! ```
+//! A plain `cargo test` plays few. Either begins with the seeds that are kept in `simulator/seeds.txt`. What a schedule is follows from
+//! its seed alone; what a seed means changes with whatever is drawn.
+//!
+//! # That it finds what is broken
+//! Each of these was broken once, by hand; the seed that was the first to break a rule then, of the first 200,000. (Seeds as of that day.)
+//!
+//! | what was broken | seed |
+//! |---|---:|
+//! | I3: a deadline counts, however late it is noticed (`election::active_down`) | 137 |
+//! | I3: a look counts, however late its answer is (`LOOK_PATIENCE`) | 29 |
+//! | I3: probes that were late themselves count (`Pace::patience`) | 14,701 |
+//! | I5: a lapsed lease is renewed (`step_down_if_lease_is_over`) | 2 |
+//! | I5: the kernel half does not note that a lease has lapsed (the model's `gives`) | 36,573 |
+//! | I6: a lease of four intervals (`LeaseKeeper::duration`) | 0 |
+//! | I6: whoever has a lower priority is not told, but taken over from (`decide_as_backup`) | 0 |
+//! | I6: a claim does not wait (`decide_as_claimer`) | 37,750 |
+//! | I6: the lease is renewed before its advert leaves (`adverts::advertise`) | 328 |
+//! | I6: one unanswered probe is enough (`Pace::of`) | 12,105 |
+//! | I6: an Active_Down_Interval of two adverts | 24 |
+//! | I6: peers need not say that they wait for a successor (`reload_due`) | no reload was given up, of 200,000 |
+//! | I7: the kernel half does not end an outranked lease (the model's `claim`) | 0 |
+//! | I10: a lease that cannot be written is nobody's business (`map_failed`) | 4,207 |
+//! | a Backup that was not answered does not ask again | 0 |
+//!
+//! Three others break no rule, because something else holds in their place: a daemon that does not follow when its lease was ended (the look after
+//! its next advert tells it), `Detect::lease` longer by an interval (peers are told of it and wait), and a verdict by probes without regard to the lease
+//! (as many probes as it takes outlast it, unless frames are lost).
 #![expect(clippy::unwrap_used, reason = "tests panic")]
 
 #[path = "simulator/audit.rs"]
 mod audit;
+#[path = "simulator/bounds.rs"]
+mod bounds;
+#[path = "simulator/campaign.rs"]
+mod campaign;
 #[path = "simulator/channel.rs"]
 mod channel;
+#[path = "simulator/effects.rs"]
+mod effects;
 #[path = "simulator/group.rs"]
 mod group;
 #[path = "simulator/kernel.rs"]
 mod kernel;
 #[path = "simulator/mischief.rs"]
 mod mischief;
+#[path = "simulator/network.rs"]
+mod network;
 #[path = "simulator/node.rs"]
 mod node;
+#[path = "simulator/processor.rs"]
+mod processor;
+#[path = "simulator/queue.rs"]
+mod queue;
 #[path = "simulator/random.rs"]
 mod random;
+#[path = "simulator/rules.rs"]
+mod rules;
+#[path = "simulator/schedule.rs"]
+mod schedule;
+#[path = "simulator/seen.rs"]
+mod seen;
 #[path = "simulator/trouble.rs"]
 mod trouble;
 #[path = "simulator/world.rs"]
 mod world;
 
-use std::{
-    env,
-    sync::atomic::{AtomicU64, Ordering},
-    thread,
-};
+use std::env;
 
-use audit::Seen;
-use random::Random;
-use trouble::Schedule;
-use world::World;
+use campaign::{Only, kept, play, play_all};
 
-const SCHEDULES: u64 = 20_000;
-
-fn play(seed: u64, trace: bool) -> Result<Seen, String> {
-    let mut random = Random::new(seed);
-    let schedule = Schedule::draw(&mut random);
-    if trace {
-        eprintln!("{schedule:#?}");
-    }
-    let mut world = World::new(&schedule, random, trace);
-    world.run(schedule.end).map_err(|broken| {
-        let at = world.now as f64 / 1e6;
-        format!(
-            "at {at} ms: {broken}\nWGHA_SIM_SEED={seed} cargo test -p wgha --test simulator -- --nocapture"
-        )
-    })?;
-    Ok(world.audit.seen)
-}
-
-/// Plays seeds until there are none left; the sum of what was seen.
-fn play_all(schedules: u64) -> Seen {
-    let next = AtomicU64::new(0);
-    let worker = || {
-        let mut seen = Seen::default();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= schedules {
-                return seen;
-            }
-            match play(seed, false) {
-                Ok(more) => seen.add(&more),
-                Err(broken) => panic!("{broken}"),
-            }
-        }
-    };
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        let mut seen = Seen::default();
-        for worker in workers {
-            seen.add(&worker.join().unwrap());
-        }
-        seen
-    })
-}
+/// What a plain `cargo test` plays: a few seconds without optimisation.
+const SCHEDULES: u64 = 2_000;
+/// In so many, whatever can happen does.
+const ENOUGH: u64 = 20_000;
 
 fn number(name: &str) -> Option<u64> {
     env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
+fn only() -> Option<Only> {
+    let text = env::var("WGHA_SIM_ONLY").ok()?;
+    Some(text.split(',').filter(|word| !word.is_empty()).map(|word| word.parse().unwrap()).collect())
+}
+
 #[test]
 fn no_schedule_breaks_a_rule() {
     if let Some(seed) = number("WGHA_SIM_SEED") {
-        play(seed, true).unwrap();
+        play(seed, only().as_ref(), true).unwrap();
         return;
     }
     let schedules = number("WGHA_SIM_SCHEDULES").unwrap_or(SCHEDULES);
-    let seen = play_all(schedules);
-    println!("{schedules} schedules: {seen:?}");
-    if schedules >= 1_000 {
+    let seen = play_all(schedules, number("WGHA_SIM_FAILURES").unwrap_or(1) as usize);
+    println!("{} kept and {schedules} schedules: {seen:?}", kept().len());
+    if schedules >= ENOUGH {
         seen.assert_all();
     }
 }
 
 #[test]
 fn a_seed_repeats_its_schedule() {
-    let (once, again) = (play(7, false).unwrap(), play(7, false).unwrap());
+    let (once, again) = (play(7, None, false).unwrap(), play(7, None, false).unwrap());
     assert_eq!(once, again);
 }

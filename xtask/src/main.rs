@@ -1,4 +1,4 @@
-//! Everything a person types: `cargo xtask build-ebpf`, `test`, `lint`, `demo`, `bench`, `vm`.
+//! Everything a person types: `cargo xtask build-ebpf`, `test`, `simulate`, `lint`, `demo`, `bench`, `vm`.
 
 mod bench;
 mod build_ebpf;
@@ -8,6 +8,7 @@ mod install;
 mod libtest;
 mod lint;
 mod run;
+mod simulate;
 mod stack;
 mod stages;
 mod test;
@@ -33,6 +34,8 @@ enum Task {
     BuildEbpf(build_ebpf::Args),
     /// Build and run every test
     Test(test::Args),
+    /// Play schedules of faults against the state machine, a million if not told otherwise
+    Simulate(simulate::Args),
     /// Check formatting, clippy (host and BPF) and documentation
     Lint,
     /// Show a failover, end to end, in network namespaces
@@ -57,6 +60,7 @@ fn carry_out(task: Task) -> Result<()> {
     match task {
         Task::BuildEbpf(args) => build_ebpf::run(args),
         Task::Test(args) => test::run(args),
+        Task::Simulate(args) => simulate::run(&args),
         Task::Lint => lint::run(),
         Task::Demo(args) => demo::run(args),
         Task::Bench(args) => bench::run(args),

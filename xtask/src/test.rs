@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::{
     build_ebpf,
     install::{self, Tool},
-    libtest, run,
+    libtest, run, simulate,
     stages::Stages,
     vm,
 };
@@ -24,6 +24,10 @@ pub struct Args {
     /// Which of the tests run on Debian's kernels as well, in virtual machines; with a filter none do unless this is given
     #[arg(long, value_enum)]
     kernels: Option<Kernels>,
+
+    /// How many schedules the simulator plays, if there is no filter
+    #[arg(long, default_value_t = 1_000_000)]
+    schedules: u64,
 }
 
 /// What runs on other kernels.
@@ -48,7 +52,7 @@ pub fn run(args: Args) -> Result<()> {
     let object = stages.step("kernel half", build_ebpf::build);
     stages.step("daemon", || run::shown(run::cargo().args(["build", "--workspace", "--bins"])));
     if let (Some(object), false) = (object, stages.has_failed()) {
-        on_this_kernel(&mut stages, &object, args.filter.as_deref());
+        on_this_kernel(&mut stages, &object, &args);
         let usual = if args.filter.is_some() { Kernels::None } else { Kernels::One };
         on_other_kernels(&mut stages, args.kernels.unwrap_or(usual));
     }
@@ -57,12 +61,16 @@ pub fn run(args: Args) -> Result<()> {
     stages.result()
 }
 
-fn on_this_kernel(stages: &mut Stages, object: &Path, filter: Option<&str>) {
+fn on_this_kernel(stages: &mut Stages, object: &Path, args: &Args) {
+    let filter = args.filter.as_deref();
     stages.tests("tests that need no root", || {
         let mut command = run::cargo();
         command.args(["test", "--workspace", "--exclude", PRIVILEGED, "--no-fail-fast"]).args(filter);
         libtest::run(command.env("WGHA_EBPF_OBJECT", object))
     });
+    if filter.is_none() {
+        stages.tests("simulator", || simulate::stage(args.schedules));
+    }
     stages.tests("tests with namespaces and BPF", || {
         let mut command = run::cargo();
         command.args(["test", "--package", PRIVILEGED, "--no-fail-fast"]).args(filter);

@@ -90,8 +90,8 @@ impl Timers {
 
     /// Disarms and gives the earliest that is due.
     pub(super) fn take_due(&mut self, now: Timestamp) -> Option<(Timer, Timestamp)> {
-        let due = |timer: Timer| self.at(timer).filter(|at| *at <= now).map(|at| (timer, at));
-        let (timer, at) = Timer::ALL.into_iter().filter_map(due).min_by_key(|(_, at)| *at)?;
+        let at = self.next().filter(|at| *at <= now)?;
+        let timer = Timer::ALL.into_iter().find(|timer| self.at(*timer) == Some(at))?;
         self.disarm(timer);
         Some((timer, at))
     }

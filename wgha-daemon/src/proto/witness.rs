@@ -272,6 +272,10 @@ impl Machine {
             (Finding::Deaf, _) => {}
             (_, State::Fault) if self.health.deaf => self.hear_again(now),
             (_, State::Backup) if before == Finding::Deaf => self.listen_anew(now),
+            // What it has asked others meanwhile may not have reached them either: their silence was ours.
+            (Finding::Reached, State::Backup) if before == Finding::GatewaySilent && self.witness.held => {
+                self.listen_anew(now);
+            }
             (Finding::GatewaySilent, State::Active) => self.leave_it_to_who_reaches(now),
             _ => {}
         }

@@ -1,11 +1,10 @@
-//! The peer channel between the daemons, and the gateway.
+//! The peer channel between the daemons.
 
 use wgha::proto::{Input, Introduced, PeerId};
 
-use crate::{
-    group::{MICRO, MILLI},
-    world::{Event, World},
-};
+use crate::{bounds::MILLI, queue::Event, world::World};
+
+const MICRO: u64 = 1_000;
 
 impl World {
     /// A daemon has begun: it connects to those that run, and those that begin later connect to it.
@@ -15,6 +14,7 @@ impl World {
         }
         for other in (0..self.nodes.len()).filter(|other| *other != me) {
             if self.nodes[other].daemon.is_some()
+                && self.nodes[other].settings.detect.is_some()
                 && ![me, other].contains(&self.stranger.unwrap_or(usize::MAX))
             {
                 let incarnations = [me, other].map(|n| self.nodes[n].incarnation);
@@ -48,6 +48,7 @@ impl World {
                 daemon.inbox.push_back(Input::PeerIntroduced(told));
             }
             self.wake_soon(me);
+            self.say_what_is_reached(peer, me);
         }
     }
 
@@ -59,6 +60,23 @@ impl World {
             let incarnations = [me, other].map(|n| self.nodes[n].incarnation);
             let at = self.now + self.random.between(100 * MICRO, 20 * MILLI);
             self.at(at, Event::Meet { nodes: [me, other], incarnations });
+        }
+    }
+
+    /// Whoever it knows is to hear whether it reaches the gateway.
+    pub fn tell_whether_reached(&mut self, me: usize) {
+        for other in (0..self.nodes.len()).filter(|other| *other != me) {
+            self.say_what_is_reached(me, other);
+        }
+    }
+
+    fn say_what_is_reached(&mut self, me: usize, to: usize) {
+        let Some(daemon) = &self.nodes[me].daemon else { return };
+        if daemon.introduced[to].is_some() && self.carries(me, to) && self.carries(to, me) {
+            let input = Box::new(Input::PeerReaches { peer: PeerId(me as u8), reaches: daemon.reaches });
+            let incarnation = self.nodes[to].incarnation;
+            let at = self.now + self.random.between(100 * MICRO, 20 * MILLI);
+            self.at(at, Event::Told { node: to, incarnation, input });
         }
     }
 
@@ -84,17 +102,6 @@ impl World {
             let incarnation = self.nodes[other].incarnation;
             let at = self.now + self.random.between(100 * MICRO, 50 * MILLI);
             self.at(at, Event::Told { node: other, incarnation, input: Box::new(left) });
-        }
-    }
-
-    /// A gateway that hears us answers, mostly.
-    pub fn solicit_gateway(&mut self, me: usize) {
-        let node = &self.nodes[me];
-        if node.carrier && self.network.deaf[me] == 0 && !self.random.one_in(8) {
-            let (incarnation, at) =
-                (self.nodes[me].incarnation, self.now + self.random.between(50 * MICRO, MILLI));
-            let input = Box::new(Input::GatewayAnswered(self.nodes[me].clock(at)));
-            self.at(at, Event::Told { node: me, incarnation, input });
         }
     }
 }

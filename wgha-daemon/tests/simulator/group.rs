@@ -5,10 +5,9 @@ use std::collections::VecDeque;
 
 use wgha::proto::{Action, Input, TunnelState};
 
-use crate::random::Random;
+use crate::{bounds::MILLI, random::Random};
 
-pub const MICRO: u64 = 1_000;
-pub const MILLI: u64 = 1_000_000;
+const MICRO: u64 = 1_000;
 
 /// VIP and link; they outlive the daemon.
 #[derive(Debug, Clone, Copy)]

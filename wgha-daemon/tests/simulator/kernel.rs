@@ -2,11 +2,13 @@
 
 use std::{collections::VecDeque, net::IpAddr};
 
-use wgha::proto::{Answered, Heard, Input, PeerId};
+use wgha::proto::{Answered, Heard, Input, Listened, PeerId};
 use wgha_common::{
     Address, Centiseconds, Timestamp,
     abi::{EventKind, Lease, OUTSTANDING, RING_PAUSE_NANOS, Role, outranks},
 };
+
+use crate::bounds::MILLI;
 
 /// An advert on the wire.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +46,12 @@ pub enum Packet {
     Advert(Advert),
     Probe(Probe),
     Answer(Answer),
+    /// An answer of the gateway.
+    Neighbour,
 }
+
+/// The coarse clock's grain.
+const TICK: u64 = 4 * MILLI;
 
 /// Where node `n` sends from.
 pub fn address(n: usize) -> IpAddr {
@@ -64,6 +71,8 @@ pub struct Kernel {
     pub lease: Lease,
     pub revoked: u64,
     pub stamp: (u8, Centiseconds),
+    /// The interval of the last advert that has left.
+    pub said: Centiseconds,
     pub routers: Vec<Option<Heard>>,
     /// What the reflector answers to; 0: to nobody.
     pub discriminator: u32,
@@ -79,6 +88,8 @@ pub struct Kernel {
     contested_rang: Option<Timestamp>,
     /// How many of the next events find no room.
     pub ring_full: u32,
+    /// What `ARRIVALS` holds.
+    pub arrivals: Listened,
 }
 
 impl Kernel {
@@ -88,6 +99,7 @@ impl Kernel {
             lease: Lease::default(),
             revoked: 0,
             stamp: (0, interval),
+            said: interval,
             routers: vec![None; nodes],
             discriminator: 0,
             probes: vec![VecDeque::new(); nodes],
@@ -98,6 +110,7 @@ impl Kernel {
             rival_rang: None,
             contested_rang: None,
             ring_full: 0,
+            arrivals: Listened::default(),
         }
     }
 
@@ -115,10 +128,22 @@ impl Kernel {
         given
     }
 
+    /// Something has come in. It is noted by a clock that ticks 250 times a second.
+    pub fn hears(&mut self, at: Timestamp) {
+        let nanos = at.as_nanos();
+        self.arrivals.heard = Timestamp::from_nanos(nanos - nanos % TICK);
+    }
+
+    pub fn answered_by_gateway(&mut self, at: Timestamp) {
+        self.arrivals.answered = at;
+    }
+
     /// TC egress: whether an advert leaves, and what it says.
     pub fn egress(&mut self, from: usize, now: Timestamp) -> Option<Advert> {
         let (priority, interval) = self.stamp;
-        (priority == 0 || self.gives(Role::Claiming, now)).then_some(Advert { from, priority, interval })
+        let leaves = priority == 0 || self.gives(Role::Claiming, now);
+        self.said = if leaves { interval } else { self.said };
+        leaves.then_some(Advert { from, priority, interval })
     }
 
     /// XDP ingress. Whether it rang.

@@ -6,14 +6,20 @@ use wgha::proto::{
     Action, Inherited, Input, Introduced, MAINTENANCE, Machine, PeerId, Settings, State, UplinkState,
 };
 use wgha_common::{
-    Timestamp,
+    Priority, Timestamp,
     abi::{Lease, Role},
 };
 
 use crate::{
+    bounds::MILLI,
     group::{Group, Worker},
     kernel::{Kernel, Packet, address},
+    network::GATEWAY,
 };
+
+const MILLION: i64 = 1_000_000;
+/// No schedule lasts so long, and times a drift it still fits: 2 h.
+const FAR: u64 = 7_200_000 * MILLI;
 
 /// A machine with its clock.
 #[derive(Debug)]
@@ -32,6 +38,8 @@ pub struct Node {
     pub held_frames: Vec<Packet>,
     /// Its clock's lead on ours.
     boot: u64,
+    /// By how many millionths it is too fast.
+    drift: i64,
     /// How long its clock has stood still, and since when it does.
     stood: u64,
     stands_since: Option<u64>,
@@ -43,6 +51,13 @@ pub struct Node {
     pub handed_over: Option<u64>,
     /// The successor takes so long, and so its lease may lapse.
     pub successor_takes: u64,
+    /// What the successor's configuration says.
+    pub next_priority: Option<Priority>,
+    /// How many troubles keep its daemon from running in time, and for how long at most.
+    pub starved: u32,
+    pub starves_for: u64,
+    /// It has a gateway to ask.
+    pub witness: bool,
     /// Since when its kernel half hears.
     pub hears_since: u64,
 }
@@ -70,10 +85,12 @@ pub struct Daemon {
     pub introduced: Vec<Option<u32>>,
     /// How long its lease may last, if it has told so since it runs.
     pub told_lease: Option<Duration>,
+    /// Whether it reaches the gateway, by its own word.
+    pub reaches: Option<bool>,
 }
 
 impl Node {
-    pub fn new(me: usize, nodes: usize, settings: Settings, boot: u64) -> Self {
+    pub fn new(me: usize, nodes: usize, settings: Settings, boot: u64, drift: i64) -> Self {
         Self {
             me,
             settings,
@@ -86,6 +103,7 @@ impl Node {
             paused: false,
             held_frames: Vec::new(),
             boot,
+            drift,
             stood: 0,
             stands_since: None,
             adverts_fail: false,
@@ -93,22 +111,35 @@ impl Node {
             maps_fail: 0,
             handed_over: None,
             successor_takes: 0,
+            next_priority: None,
+            witness: false,
+            starved: 0,
+            starves_for: 5 * u64::from(settings.interval.number()) * 10 * MILLI,
             hears_since: 0,
         }
     }
 
     /// This node's CLOCK_BOOTTIME when ours says `now`.
     pub fn clock(&self, now: u64) -> Timestamp {
-        Timestamp::from_nanos(self.stands_since.unwrap_or(now) + self.boot - self.stood)
+        let ran = self.stands_since.unwrap_or(now) - self.stood;
+        let gained = ran as i64 * self.drift / MILLION;
+        Timestamp::from_nanos((self.boot + ran).wrapping_add_signed(gained))
     }
 
     /// When ours says what its clock will say at `at`, if nothing stops it.
     pub fn world_time(&self, at: Timestamp) -> u64 {
-        at.as_nanos().saturating_add(self.stood).saturating_sub(self.boot)
+        let runs = at.as_nanos().saturating_sub(self.boot).min(FAR);
+        let gained = runs as i64 * self.drift / (MILLION + self.drift);
+        self.stood + runs.wrapping_add_signed(-gained)
     }
 
     pub fn stop_clock(&mut self, now: u64) {
         self.stands_since.get_or_insert(now);
+    }
+
+    /// Whether its clock stands still: then nobody can know what its lease is worth.
+    pub const fn clock_stands(&self) -> bool {
+        self.stands_since.is_some()
     }
 
     /// Whether it had stood still.
@@ -128,11 +159,16 @@ impl Node {
         self.powered && !self.paused && self.daemon.as_ref().is_some_and(|d| !d.frozen)
     }
 
+    /// Whether its daemon runs when it has to.
+    pub fn is_prompt(&self) -> bool {
+        self.is_awake() && self.starved == 0
+    }
+
     /// Whether it could serve, as far as can be seen from outside.
     pub fn is_able(&self) -> bool {
         let stands =
             |d: &Daemon| matches!(d.machine.state(), State::Backup | State::Claiming | State::Active);
-        self.is_awake() && self.carrier && self.group.present && self.daemon.as_ref().is_some_and(stands)
+        self.is_prompt() && self.carrier && self.group.present && self.daemon.as_ref().is_some_and(stands)
     }
 
     pub fn uplink(&self) -> Input {
@@ -158,6 +194,7 @@ impl Node {
     pub fn start_daemon(&mut self, now: u64) {
         self.incarnation += 1;
         self.handed_over = None;
+        self.settings.priority = self.next_priority.take().unwrap_or(self.settings.priority);
         let inherited = self.inherited(now);
         if inherited.until.is_none() {
             self.kernel.lease = Lease::new(Role::Backup, inherited.epoch, Timestamp::ZERO);
@@ -166,6 +203,9 @@ impl Node {
         let goes_on = inherited.until.is_some();
         let mut inbox = VecDeque::from([self.uplink(), self.group.tunnel(), Input::Started(inherited)]);
         inbox.push_back(self.kernel.look(true));
+        if self.witness {
+            inbox.push_back(Input::GatewaysChanged(vec![address(GATEWAY)]));
+        }
         self.daemon = Some(Daemon {
             machine: Machine::new(self.settings),
             worker: Worker::default(),
@@ -180,6 +220,7 @@ impl Node {
             last_told: 0,
             introduced: vec![None; self.kernel.routers.len()],
             told_lease: goes_on.then_some(MAINTENANCE),
+            reaches: None,
         });
         if !goes_on {
             self.kernel.introduced.fill(None);
