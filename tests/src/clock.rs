@@ -7,6 +7,10 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+use nix::{
+    sys::time::TimeSpec,
+    time::{ClockId, clock_gettime, clock_settime},
+};
 
 use crate::{interrupt, sys};
 
@@ -80,4 +84,34 @@ pub fn observe_for(time: Duration) -> Result<()> {
         std::thread::sleep(LOOK_EVERY.min(deadline.saturating_duration_since(Instant::now())));
     }
     Ok(())
+}
+
+/// Puts the wall clock of the whole machine forward, where that is ours ([`crate::Property::OwnClock`]). Dropping it puts
+/// it back. What follows it, WireGuard's own idea of what is newer for one, is ahead meanwhile.
+#[derive(Debug)]
+pub struct ClockAhead(i64);
+
+impl ClockAhead {
+    /// By so many seconds.
+    ///
+    /// # Errors
+    /// That we may not.
+    pub fn by(seconds: u32) -> Result<Self> {
+        let ahead = Self(seconds.into());
+        shift_wall_clock(ahead.0)?;
+        Ok(ahead)
+    }
+}
+
+impl Drop for ClockAhead {
+    fn drop(&mut self) {
+        if let Err(e) = shift_wall_clock(-self.0) {
+            eprintln!("the wall clock stays ahead: {e:#}");
+        }
+    }
+}
+
+fn shift_wall_clock(seconds: i64) -> Result<()> {
+    let now = clock_gettime(ClockId::CLOCK_REALTIME)?;
+    Ok(clock_settime(ClockId::CLOCK_REALTIME, now + TimeSpec::new(seconds, 0))?)
 }

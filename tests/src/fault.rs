@@ -11,7 +11,8 @@ use std::{
 use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::{
-    Namespace, Plan, Server, Topology, Which,
+    Namespace, Plan, Process, Server, Topology, Which,
+    clock::wait_until,
     packets::{Advert, Ip, VRRP},
     sys,
     topology::{BRIDGE, GATEWAY_PORT, UPLINK},
@@ -21,6 +22,8 @@ use crate::{
 pub(crate) const VRRP_GROUP: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
 /// How long the kernel may take to acknowledge.
 const ACKNOWLEDGED: Duration = Duration::from_secs(2);
+/// How long a program may take until it works.
+const WORKING: Duration = Duration::from_secs(20);
 
 /// A port of the switch that can stop forwarding at once, with its carrier on: what a crash of the machine behind it
 /// looks like to everybody else, and to that machine nothing at all.
@@ -122,6 +125,23 @@ impl Topology {
         self.switch.run_with_input("nft", &["-f", "-"], &rules).map(drop)
     }
 
+    /// Holds back everything between a server and the switch for so long, on its way there and on its way back. Needs
+    /// [`crate::Property::Delay`].
+    ///
+    /// # Errors
+    /// What `tc` complains of.
+    pub fn delay(&self, which: Which, time: Duration) -> Result<()> {
+        let time = format!("{}ms", time.as_millis());
+        let netem =
+            |interface: &str| format!("qdisc replace dev {interface} root netem limit 10000 delay {time}");
+        for (end, line) in
+            [(&self.switch, netem(Server::port(which))), (&self.server(which).namespace, netem(UPLINK))]
+        {
+            end.run("tc", &line.split_whitespace().collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
     /// Undoes [`Topology::lose`].
     ///
     /// # Errors
@@ -210,6 +230,40 @@ impl Topology {
              oifname \"lan\" masquerade\n }}\n}}\n"
         );
         self.gateway.run_with_input("nft", &["-f", "-"], &rules).map(drop)
+    }
+}
+
+/// Makes and removes interfaces in a namespace of its own, one after the other: the kernel holds its lock of network
+/// configuration, which all namespaces share, nearly all the time. Dropping it ends that.
+#[derive(Debug)]
+pub struct BusyConfiguration {
+    _makers: Vec<Process>,
+    _elsewhere: Namespace,
+}
+
+impl BusyConfiguration {
+    /// So many wait for the lock at a time: whoever wants it comes after them.
+    const MAKERS: usize = 6;
+
+    /// Begins; it is at work when this returns.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn start() -> Result<Self> {
+        let elsewhere = Namespace::new("elsewhere")?;
+        let make = |number: usize| {
+            // Removing one waits until nobody uses it any more, with the lock held.
+            let pair = format!(
+                "link add x{number} type veth peer name y{number}\nlink set x{number} up\nlink set y{number} up\n\
+                 link delete x{number}\n"
+            );
+            let file = format!("/run/lines{number}");
+            elsewhere.write(&file, &pair.repeat(200))?;
+            elsewhere.spawn("sh", &["-c", &format!("while ip -batch {file}; do :; done")])
+        };
+        let makers = (0..Self::MAKERS).map(make).collect::<Result<_>>()?;
+        wait_until("the kernel's configuration to be busy", WORKING, || Ok(elsewhere.has_link("x0")))?;
+        Ok(Self { _makers: makers, _elsewhere: elsewhere })
     }
 }
 

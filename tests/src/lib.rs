@@ -26,6 +26,7 @@
 //! ends; what is dropped is ended at once. Three [`Topology`]s exist at a time: others wait.
 
 pub mod capture;
+pub mod cards;
 pub mod clock;
 pub mod contestant;
 pub mod cost;
@@ -46,6 +47,7 @@ pub mod plan;
 pub mod privilege;
 pub mod prober;
 pub mod process;
+pub mod property;
 pub mod random;
 pub mod steal;
 pub mod storm;
@@ -70,6 +72,7 @@ pub use pinger::{Outage, Pinger, Probe};
 pub use plan::{Plan, Which};
 pub use privilege::may_run;
 pub use process::Process;
+pub use property::Property;
 pub use stranger::Stranger;
 pub use sys::pin_this_thread;
 pub use topology::{Server, Topology};

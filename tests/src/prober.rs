@@ -18,8 +18,14 @@ use anyhow::Result;
 
 use crate::{Namespace, Which, clock, echo, monotonic_ns, process::locked, sys};
 
-/// Between two probes, unless told otherwise.
-pub const PACE: Duration = Duration::from_micros(500);
+/// Between two probes, unless told otherwise and where nothing is slow.
+const PACE: Duration = Duration::from_micros(500);
+
+/// The pace that this machine can keep.
+#[must_use]
+pub fn pace() -> Duration {
+    clock::patience(PACE)
+}
 
 /// How often the receiver looks whether it is to end.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

@@ -1,13 +1,15 @@
 //! The network of the seed: switch, gateway, client, and the servers A and B.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader,
     programs::{Xdp, XdpMode},
 };
 
 use crate::{
-    Namespace, Plan, Tunnel, Which, node,
+    Namespace, Plan, Tunnel, Which,
+    cards::{self, Cable},
+    node,
     turn::Turn,
     wireguard::{TunnelSettings, has_address},
 };
@@ -108,7 +110,7 @@ impl Topology {
         let b = make_server(&plan, &switch, Which::B)?;
         let far_ends = Vec::new();
         let mut topology = Self { plan, client, client_tunnel, a, b, gateway, switch, far_ends, _turn: turn };
-        if node::usual_attach() == "native" {
+        if node::usual_attach() == "native" && !cards::are_there() {
             topology.far_ends = Which::BOTH
                 .map(|which| topology.pass_at_far_end(which))
                 .into_iter()
@@ -174,7 +176,7 @@ impl Topology {
     /// When the kernel refuses.
     pub fn plug_stranger(&self) -> Result<Namespace> {
         let stranger = machine("a stranger")?;
-        plug(&self.switch, "port-x", &stranger, "eth0")?;
+        plug(&self.switch, "port-x", &stranger, "eth0", None)?;
         stranger.ip(&format!("address add {} dev eth0", self.plan.with_prefix(self.plan.stranger())))?;
         Ok(stranger)
     }
@@ -187,7 +189,7 @@ impl Topology {
     pub fn observer(&self) -> Result<Namespace> {
         let observer = machine("the observer")?;
         observer.set_net("ipv6/conf/default/disable_ipv6", "1")?;
-        plug(&self.switch, "port-o", &observer, UPLINK)?;
+        plug(&self.switch, "port-o", &observer, UPLINK, None)?;
         Ok(observer)
     }
 
@@ -204,15 +206,16 @@ impl Topology {
     /// # Errors
     /// The system's.
     pub fn make_uplink(&self, which: Which) -> Result<()> {
-        plug(&self.switch, Server::port(which), &self.server(which).namespace, UPLINK)?;
+        plug(&self.switch, Server::port(which), &self.server(which).namespace, UPLINK, None)?;
         self.restore_uplink(which)
     }
 
-    /// Pulls a server's cable: it loses its carrier.
+    /// Pulls a server's cable: it loses its carrier, where there is [`crate::Property::Carrier`].
     ///
     /// # Errors
     /// The system's.
     pub fn unplug(&self, which: Which) -> Result<()> {
+        ensure!(!cards::are_there(), "a network card does not lose its carrier");
         self.switch.ip(&format!("link set {} down", Server::port(which))).map(drop)
     }
 }
@@ -238,12 +241,21 @@ fn make_switch() -> Result<Namespace> {
     Ok(switch)
 }
 
-/// Connects `machine` by its `interface` to a port of the switch.
-fn plug(switch: &Namespace, port: &str, machine: &Namespace, interface: &str) -> Result<()> {
-    switch.ip_batch(&format!(
-        "link add {port} type veth peer name {interface} netns {}\nlink set {port} master {BRIDGE} up",
-        machine.id()
-    ))?;
+/// Connects `machine` by its `interface` to a port of the switch: by a cable of network cards, or a veth.
+fn plug(
+    switch: &Namespace,
+    port: &str,
+    machine: &Namespace,
+    interface: &str,
+    cable: Option<Cable>,
+) -> Result<()> {
+    match cable {
+        Some(cable) => cable.plug(switch, port, machine, interface)?,
+        None => switch
+            .ip(&format!("link add {port} type veth peer name {interface} netns {}", machine.id()))
+            .map(drop)?,
+    }
+    switch.ip(&format!("link set {port} master {BRIDGE} up"))?;
     machine.ip(&format!("link set {interface} up")).map(drop)
 }
 
@@ -251,7 +263,7 @@ fn make_gateway(plan: &Plan, switch: &Namespace) -> Result<Namespace> {
     let gateway = machine("the gateway")?;
     gateway.set_net("ipv6/conf/all/forwarding", "1")?;
     gateway.set_net("ipv4/ip_forward", "1")?;
-    plug(switch, GATEWAY_PORT, &gateway, "lan")?;
+    plug(switch, GATEWAY_PORT, &gateway, "lan", cards::cable(2))?;
     gateway.ip(&format!("address add {} dev lan", plan.with_prefix(plan.gateway)))?;
     Ok(gateway)
 }
@@ -277,7 +289,8 @@ fn make_server(plan: &Plan, switch: &Namespace, which: Which) -> Result<Server> 
     namespace.set_net("ipv6/conf/all/hop_limit", &hop_limit)?;
     namespace.set_net("ipv6/conf/default/hop_limit", &hop_limit)?;
     namespace.set_net("ipv4/ip_default_ttl", &hop_limit)?;
-    plug(switch, Server::port(which), &namespace, UPLINK)?;
+    let cable = cards::cable(if which == Which::A { 0 } else { 1 });
+    plug(switch, Server::port(which), &namespace, UPLINK, cable)?;
     namespace.ip_batch(&format!(
         "address add {} dev {UPLINK}\nroute add default via {}",
         plan.with_prefix(plan.server(which)),

@@ -15,7 +15,7 @@ use wgha_tests::{
 
 fn prober(topology: &Topology) -> (Echo, Prober) {
     let echo = Echo::start(&topology.a.namespace, A.hop_limit()).unwrap();
-    let prober = Prober::start(&topology.client, Asks::Client, topology.plan.a, prober::PACE).unwrap();
+    let prober = Prober::start(&topology.client, Asks::Client, topology.plan.a, prober::pace()).unwrap();
     assert_eq!(prober.wait_echo(0, None, SOON).unwrap().by, A);
     (echo, prober)
 }

@@ -1,7 +1,8 @@
 //! `wgha check` and `wgha run` on a system that does not fit: said before anything is touched.
+#![expect(clippy::unwrap_used, reason = "tests panic")]
 
 use wgha_tests::{
-    Settings, Topology,
+    Namespace, Node, SOON, Settings, Topology,
     Which::A,
     may_run,
     node::{CONFIG, binary, refused, run_wgha},
@@ -82,8 +83,8 @@ fn a_second_daemon_is_refused_and_touches_nothing() {
         return;
     }
     let t = Topology::ipv6().unwrap();
-    let first = wgha_tests::Node::start(&t, A, &Settings::seed(&t.plan, A)).unwrap();
-    first.wait_role("active", wgha_tests::SOON).unwrap();
+    let first = Node::start(&t, A, &Settings::seed(&t.plan, A)).unwrap();
+    first.wait_role("active", SOON).unwrap();
     let (status, said) = refused(&t, A, &Settings::seed(&t.plan, A), &[]).unwrap();
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("another daemon answers"), "{said}");
@@ -101,4 +102,59 @@ fn a_second_daemon_is_refused_and_touches_nothing() {
     }
     assert_eq!(first.role().unwrap().as_deref(), Some("active"));
     assert!(t.a.has_address(t.plan.vip));
+}
+
+/// What is used is what was announced, whatever this kernel has; and trying it leaves nothing behind.
+#[test]
+fn what_check_announces_is_what_is_used() {
+    if !may_run() {
+        return;
+    }
+    let t = Topology::ipv6().unwrap();
+    let machine = &t.a.namespace;
+    let picture = || {
+        let qdiscs = machine.run("tc", &["qdisc", "show", "dev", "eno1"]).unwrap();
+        [machine.ip("-details link show dev eno1").unwrap(), qdiscs]
+    };
+    for attach in ["auto", "native", "generic", "tc"] {
+        let settings = Settings { attach, ..Settings::seed(&t.plan, A) };
+        machine.write(CONFIG, &settings.to_toml()).unwrap();
+        let before = picture();
+        let (looked, tried) = (checked(machine, &[]), checked(machine, &["--attach"]));
+        assert_eq!(picture(), before, "{attach}");
+        let (planned, announced) = (found(&looked, "ingress"), found(&tried, "ingress"));
+        assert!(planned.split(", else ").any(|hook| hook == announced), "{attach}: {planned}; {announced}");
+        for what in ["kernel", "maps", "BTF"] {
+            assert!(!found(&looked, what).is_empty(), "{looked}");
+        }
+
+        let mut a = Node::start(&t, A, &settings).unwrap();
+        a.wait_role("active", SOON).unwrap();
+        let uplink = a.status().unwrap()["uplink"].clone();
+        assert_eq!(uplink["ingress"], announced, "{attach}:\n{tried}");
+        let egress = found(&looked, "egress");
+        assert_eq!(uplink["egress"].as_str(), egress.split(':').next(), "{attach}:\n{looked}");
+        let now = checked(machine, &["--attach"]);
+        assert!(found(&now, "ingress").contains("a daemon has it"), "{now}");
+        assert_eq!(a.status().unwrap()["uplink"], uplink, "{attach}");
+        assert!(a.term().unwrap().success());
+    }
+}
+
+/// What `wgha check` prints when nothing is in the way.
+fn checked(machine: &Namespace, more: &[&str]) -> String {
+    let check = run_wgha(machine, &[&["check", "--config", CONFIG], more].concat()).unwrap();
+    let out = String::from_utf8(check.stdout).unwrap();
+    assert_eq!(check.status.code(), Some(0), "{out}");
+    out
+}
+
+/// What it has found of one thing.
+fn found<'a>(report: &'a str, what: &str) -> &'a str {
+    let detail = |line: &'a str| {
+        let (_, rest) = line.split_once(' ')?;
+        let detail = rest.trim_start().strip_prefix(what)?;
+        detail.starts_with(' ').then(|| detail.trim())
+    };
+    report.lines().find_map(detail).unwrap_or_else(|| panic!("no {what} in\n{report}"))
 }

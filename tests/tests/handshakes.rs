@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "tests panic")]
 
 use std::{
-    net::SocketAddr,
+    iter,
+    net::{Ipv6Addr, SocketAddr, UdpSocket},
+    sync::mpsc::Sender,
     thread,
     time::{Duration, Instant},
 };
@@ -19,7 +21,10 @@ use wgha::{
         wireguard::{Device, WireguardError},
     },
 };
-use wgha_tests::{Capture, Namespace, Plan, Topology, Tunnel, Which::B, may_run, monotonic_ns, wait_until};
+use wgha_tests::{
+    Capture, Namespace, Packet, Plan, Property, Topology, Tunnel, Which::B, contestant::restart_client,
+    may_run, monotonic_ns, wait_until,
+};
 
 /// Much less than REKEY_TIMEOUT, after which WireGuard tries again by itself.
 const AT_ONCE: Duration = Duration::from_secs(3);
@@ -92,7 +97,7 @@ impl Stage {
     }
 
     /// What carries out a take-over, without a kernel half: nothing is counted.
-    fn starter(&self) -> (std::sync::mpsc::Sender<Command>, UnboundedReceiver<Event>) {
+    fn starter(&self) -> (Sender<Command>, UnboundedReceiver<Event>) {
         let namespace = self.topology.server(B).namespace.clone();
         let (sender, events) = unbounded_channel();
         (spawn(move || open(&namespace), Progress::default, sender).unwrap(), events)
@@ -248,6 +253,71 @@ fn a_lost_initiation_costs_half_a_second() {
     stage.topology.mend(B).unwrap();
     assert!(stage.wait_handshake_after(None, AT_ONCE), "WireGuard's own retry comes after 5 s");
     drop(commands);
+}
+
+/// Each has consumed the other's before its answer came, and takes the answer for none of its own.
+#[test]
+fn initiations_that_cross_cost_half_a_second() {
+    if !may_run() || !Property::Delay.is_there() {
+        return;
+    }
+    let mut stage = Stage::set();
+    // The gateway knows the way to the VIP: nothing waits for that.
+    stage.topology.client.run("ping", &["-c1", "-W2", &stage.topology.plan.vip.to_string()]).unwrap();
+    stage.topology.delay(B, HELD_BACK).unwrap();
+    // On a busy machine one of them may have come too late to meet the other one.
+    let crossed = (0..5).any(|_| both_begin(&mut stage));
+    assert!(crossed, "they have never crossed");
+}
+
+/// Sooner than WireGuard by itself.
+const BEFORE_REKEY_TIMEOUT: Duration = Duration::from_millis(4900);
+/// For so long each is on its way. There and back takes less than it is waited before the next try.
+const HELD_BACK: Duration = Duration::from_millis(150);
+
+/// Has both ends begin at the same time, and wants a session at once. Whether their initiations have crossed.
+fn both_begin(stage: &mut Stage) -> bool {
+    restart_client(&stage.topology).unwrap();
+    stage.renew_client("");
+    // It makes peers anew as it has read them when it began.
+    let (commands, mut events) = stage.starter();
+    let at_port = Capture::at_port(&stage.topology, B).unwrap();
+    let at_b = Capture::start(&stage.topology.b.namespace, "eno1").unwrap();
+    let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
+    let client = stage.topology.client.inside(|| Ok(UdpSocket::bind(any)?)).unwrap();
+    let candidates = vec![stage.candidate()];
+    commands.send(Command::Prepare).unwrap();
+    commands.send(Command::Start { candidates, at: clock::now() }).unwrap();
+    while !matches!(events.blocking_recv().unwrap(), Event::Started { .. }) {}
+    // The client begins with its first word.
+    client.send_to(b"?", SocketAddr::new(stage.topology.plan.tunnel_server, 9)).unwrap();
+    let back = stage.wait_handshake_after(None, BEFORE_REKEY_TIMEOUT);
+    commands.send(Command::Stop).unwrap();
+    let told: Vec<_> = iter::from_fn(|| events.try_recv().ok()).collect();
+    let seen: Vec<_> = at_port.packets().iter().filter_map(handshake).collect();
+    assert!(back, "WireGuard's own retry comes after 5 s: {told:?}, (ms, from the switch, type): {seen:?}");
+    // Each left its side before the other one had come there. What is held back is seen when it is let go.
+    let first = |wire: &Capture| {
+        let mut seen = wire.packets().into_iter().filter(|p| !p.sent && is_initiation(p));
+        seen.next().map(|p| p.at_ns)
+    };
+    let (Some(to_b), Some(to_port)) = (first(&at_b), first(&at_port)) else { return false };
+    let held = u64::try_from(HELD_BACK.as_nanos()).unwrap();
+    println!("to B at {to_b}, from B at {to_port}");
+    to_port < to_b + held && to_b < to_port + held
+}
+
+/// When, which way, and which message of a handshake.
+fn handshake(packet: &Packet) -> Option<(u64, bool, u8)> {
+    let kind = *packet.frame().udp().filter(|_| packet.frame().is_udp_port(Plan::PORT))?.payload.first()?;
+    (kind < 4).then_some((packet.at_ns / 1_000_000, packet.sent, kind))
+}
+
+fn is_initiation(packet: &Packet) -> bool {
+    packet.frame().udp().is_some_and(|udp| {
+        let ours = [udp.source_port, udp.destination_port].contains(&Plan::PORT);
+        ours && udp.payload.first() == Some(&1)
+    })
 }
 
 #[test]

@@ -9,9 +9,10 @@ use std::{
 
 use serde_json::Value;
 use wgha_tests::{
-    AFTER_WIREGUARD, Capture, Namespace, Node, Packet, Pair, Plan, SOON, Settings, Topology,
+    AFTER_WIREGUARD, Capture, Namespace, Node, Packet, Pair, Plan, Property, SOON, Settings, Topology,
     Which::{A, B},
     capture::write_pcap,
+    cards,
     clock::observe_for,
     frame::{Bfd, SBFD_PORT},
     may_run, monotonic_ns,
@@ -72,11 +73,12 @@ fn answers_leave_in_every_mode_in_ipv4() {
 
 fn answers_leave_in_every_mode(topology: fn() -> anyhow::Result<Topology>) {
     // On a veth, `auto` is the mode whose answers leave whatever is at the far end.
+    let auto = if cards::are_there() { "xdp native" } else { "tc (" };
     for (attach, shown) in
-        [("native", "xdp native"), ("generic", "xdp generic"), ("tc", "tc ("), ("auto", "tc (")]
+        [("native", "xdp native"), ("generic", "xdp generic"), ("tc", "tc ("), ("auto", auto)]
     {
         let topology = topology().unwrap();
-        let native = attach == "native";
+        let native = attach == "native" && !cards::are_there();
         let _far_ends = native.then(|| [A, B].map(|which| topology.pass_at_far_end(which).unwrap()));
         let settings = |plan: &Plan, which| Settings { attach, ..Settings::seed(plan, which) };
         let pair = Pair::start(topology, settings).unwrap();
@@ -205,7 +207,7 @@ fn wireguard_gone_on_the_active_is_told_at_once() {
 /// Without its cable A can tell nobody. That it answers no more is noticed long before adverts are missed.
 #[test]
 fn a_carrier_lost_is_noticed_by_probes() {
-    if !may_run() {
+    if !may_run() || !Property::Carrier.is_there() {
         return;
     }
     // Adverts would need three seconds and more.
@@ -353,9 +355,12 @@ fn block_probes(namespace: &Namespace) {
     namespace.run_with_input("nft", &["-f", "-"], rules).unwrap();
 }
 
+/// B has taken over for this reason. It may have lost its lease since, on a machine that stands still now and then.
 fn expect_reason(pair: &Pair, wanted: &str) {
-    let reason = pair.reason_of_b().unwrap();
-    assert!(reason.contains(wanted), "{reason}");
+    let taken = |e: &Value| e["kind"] == "role" && e["what"] == "active";
+    let events = pair.b.events().unwrap();
+    let reasons: Vec<_> = events.iter().filter(|e| taken(e)).map(|e| e["detail"].to_string()).collect();
+    assert!(reasons.iter().any(|reason| reason.contains(wanted)), "{reasons:?}");
 }
 
 /// I14: B was told; it has not counted silence.

@@ -1,12 +1,15 @@
 //! Builds and runs every test.
 
-use anyhow::Result;
+use std::path::Path;
+
+use anyhow::{Context, Result};
 
 use crate::{
     build_ebpf,
     install::{self, Tool},
     libtest, run, simulate,
     stages::Stages,
+    vm,
 };
 
 /// The package whose tests need root and the network to themselves.
@@ -20,6 +23,21 @@ pub struct Args {
     /// How many schedules the simulator plays, if there is no filter
     #[arg(long, default_value_t = 1_000_000)]
     schedules: u64,
+
+    /// Which of the tests run on Debian's kernels as well, in virtual machines; with a filter none do unless this is given
+    #[arg(long, value_enum)]
+    kernels: Option<Kernels>,
+}
+
+/// What runs on other kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kernels {
+    /// Nothing
+    None,
+    /// Some of the tests, on the newest: a few minutes
+    One,
+    /// All of them, on each: hours
+    All,
 }
 
 /// Builds and runs them.
@@ -33,26 +51,43 @@ pub fn run(args: Args) -> Result<()> {
     let object = stages.step("kernel half", build_ebpf::build);
     stages.step("daemon", || run::shown(run::cargo().args(["build", "--workspace", "--bins"])));
     if let (Some(object), false) = (object, stages.has_failed()) {
-        stages.tests("tests that need no root", || {
-            let mut command = run::cargo();
-            command
-                .args(["test", "--workspace", "--exclude", PRIVILEGED, "--no-fail-fast"])
-                .args(&args.filter);
-            libtest::run(command.env("WGHA_EBPF_OBJECT", &object))
-        });
+        on_this_kernel(&mut stages, &object, args.filter.as_deref());
         if args.filter.is_none() {
             stages.tests("simulator", || simulate::stage(args.schedules));
         }
-        stages.tests("tests with namespaces and BPF", || {
-            let mut command = run::cargo();
-            command.args(["test", "--package", PRIVILEGED, "--no-fail-fast"]).args(&args.filter);
-            // They mostly wait, and the harness lets three of them at a time have a network. What they print is the record.
-            command.args(["--", "--test-threads=3", "--show-output"]);
-            command.env("WGHA_EBPF_OBJECT", &object).env("WGHA_SKIP_NOT_ALLOWED", "1");
-            libtest::run(command.env("WGHA_BIN", run::workspace().join("target/debug/wgha")))
-        });
+        let usual = if args.filter.is_some() { Kernels::None } else { Kernels::One };
+        on_other_kernels(&mut stages, args.kernels.unwrap_or(usual));
     }
     let counts = stages.counts();
     println!("{stages}\n{} passed, {} failed", counts.passed, counts.failed);
     stages.result()
+}
+
+fn on_this_kernel(stages: &mut Stages, object: &Path, filter: Option<&str>) {
+    stages.tests("tests that need no root", || {
+        let mut command = run::cargo();
+        command.args(["test", "--workspace", "--exclude", PRIVILEGED, "--no-fail-fast"]).args(filter);
+        libtest::run(command.env("WGHA_EBPF_OBJECT", object))
+    });
+    stages.tests("tests with namespaces and BPF", || {
+        let mut command = run::cargo();
+        command.args(["test", "--package", PRIVILEGED, "--no-fail-fast"]).args(filter);
+        // They mostly wait, and the harness lets three of them at a time have a network. What they print is the record.
+        command.args(["--", "--test-threads=3", "--show-output"]);
+        command.env("WGHA_EBPF_OBJECT", object).env("WGHA_SKIP_NOT_ALLOWED", "1");
+        libtest::run(command.env("WGHA_BIN", run::workspace().join("target/debug/wgha")))
+    });
+}
+
+/// Where there can be no virtual machine that is a failure, not something to pass over in silence.
+fn on_other_kernels(stages: &mut Stages, kernels: Kernels) {
+    match kernels {
+        Kernels::None => println!("\nNo other kernel was tried: `--kernels one` does."),
+        Kernels::One => stages.tests("Debian's kernel, its WireGuard", || {
+            vm::run_chosen(vm::NEWEST).context("`--kernels none` leaves other kernels out")
+        }),
+        Kernels::All => stages.tests("Debian's kernels, their WireGuard", || {
+            vm::run_all().context("`--kernels none` leaves other kernels out")
+        }),
+    }
 }

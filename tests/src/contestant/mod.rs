@@ -40,6 +40,14 @@ pub trait Contestant {
     /// That it does not start.
     fn start(&self, topology: &Topology, which: Which, preempt: bool) -> Result<Box<dyn Daemon>>;
 
+    /// What an operator has to do by hand on whoever has begun to serve, or there is nothing that could fail.
+    ///
+    /// # Errors
+    /// The system's.
+    fn serving(&self, _topology: &Topology, _active: Which) -> Result<()> {
+        Ok(())
+    }
+
     /// What an operator has arranged to happen all the time, done once, just before `active` fails.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use super::{Contestant, Daemon};
-use crate::{Node, Settings, Topology, Which, fault::Resignation, node};
+use crate::{Node, Settings, Topology, Which, clock::patience, fault::Resignation, node};
 
 /// wgha, as it is configured.
 #[derive(Debug, Clone, Copy)]
@@ -62,14 +62,16 @@ impl Contestant for WithWgha {
     fn detection_budget(&self) -> Duration {
         match self.probes {
             _ if self.oracle => Duration::ZERO,
-            Some((_, interval_ms, multiplier)) => Duration::from_millis(interval_ms) * u32::from(multiplier),
+            Some((_, interval_ms, multiplier)) => {
+                patience(Duration::from_millis(interval_ms)) * u32::from(multiplier)
+            }
             // Active_Down_Interval, less than four intervals.
             None => self.advert_interval() * 4,
         }
     }
 
     fn advert_interval(&self) -> Duration {
-        Duration::from_millis(self.advert_interval_ms)
+        patience(Duration::from_millis(self.advert_interval_ms))
     }
 
     fn prepare(&self, _topology: &Topology) -> Result<()> {
@@ -79,8 +81,8 @@ impl Contestant for WithWgha {
     fn start(&self, topology: &Topology, which: Which, preempt: bool) -> Result<Box<dyn Daemon>> {
         let seed = Settings::seed(&topology.plan, which);
         let settings = Settings {
-            advert_interval: format!("{}ms", self.advert_interval_ms),
-            detect: self.probes.map(|(interval, _, multiplier)| (interval, multiplier)),
+            advert_interval: format!("{}ms", self.advert_interval().as_millis()),
+            detect: self.probes.map(|(interval, ms, multiplier)| (scaled(interval, ms), multiplier)),
             peer: seed.peer.filter(|_| self.probes.is_some()),
             preempt,
             ..seed
@@ -98,6 +100,13 @@ impl Contestant for WithWgha {
         ensure!(detached.status.success(), "wgha detach: {}", String::from_utf8_lossy(&detached.stderr));
         Ok(())
     }
+}
+
+/// As much longer as everything takes here.
+fn scaled(interval: &'static str, ms: u64) -> &'static str {
+    let here = patience(Duration::from_millis(ms));
+    // Once for each run of a bench on a slow machine.
+    if here.as_millis() == u128::from(ms) { interval } else { format!("{}ms", here.as_millis()).leak() }
 }
 
 impl Daemon for Node {

@@ -34,13 +34,18 @@ pub(super) enum Command {
     /// Check the configuration and this system, and change nothing.
     ///
     /// A problem in the file is told with its line, its key, its value and what would be right; all of them at
-    /// once. Then come the interfaces, the kernel and the permissions.
+    /// once. Then come the interfaces, the kernel and the permissions, what the kernel has of all that wgha can use,
+    /// and what wgha will use.
     ///
     /// Exit status: 0 nothing is in the way, 2 something is.
     Check {
         /// The configuration.
         #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE)]
         config: PathBuf,
+        /// Attach a program that passes everything to the uplink for a moment, at each place that is asked for,
+        /// instead of trusting what the driver says. A card may set its queues up anew for that, and lose packets.
+        #[arg(long)]
+        attach: bool,
     },
     /// Put the closed fence on the uplink, before a daemon and before the tunnel.
     ///

@@ -16,7 +16,7 @@ use clap::Parser;
 use crate::{
     config::Config,
     driver::{Ended, Fence},
-    sys::{program::Program, report::Report},
+    sys::{check::Depth, program::Program, report::Report},
 };
 use args::{Args, Command};
 
@@ -35,14 +35,17 @@ pub fn main(
     run: impl FnOnce(Config, Program) -> anyhow::Result<Ended>,
     fence: impl FnOnce(Config) -> anyhow::Result<Fence>,
     detach: impl FnOnce(Config) -> anyhow::Result<()>,
-    check: impl FnOnce(&Config) -> Report,
+    check: impl FnOnce(&Config, Depth) -> Report,
 ) -> ExitCode {
     let args = Args::parse();
     let done = match args.command {
         Command::Run { config } => load(&config).map(|config| daemon(|| run_or_make_way(config, run))),
         Command::Fence { config } => load(&config).map(|config| fenced(config, fence)),
         Command::Detach { config } => load(&config).map(|config| daemon(|| detach(config).map(|()| None))),
-        Command::Check { config } => load(&config).and_then(|config| checked(&config, check)),
+        Command::Check { config, attach } => {
+            let depth = if attach { Depth::Try } else { Depth::Look };
+            load(&config).and_then(|config| checked(&config, |config| check(config, depth)))
+        }
         Command::Status { json, socket } => status::status(&socket, json),
         Command::Reload { socket } => reload::reload(&socket),
         Command::Events { json, follow, socket } => events::events(&socket, json, follow),

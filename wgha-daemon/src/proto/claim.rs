@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 
 use wgha_common::{Timestamp, abi::Role};
 
-use super::{Action, Heard, Machine, Reason, State, lease::FIRST, timers::Timer};
+use super::{Action, Heard, Machine, Reason, State, lease::first, timers::Timer};
 
 /// What a claimed router may need beyond its interval to hear and to yield.
 const MARGIN: Duration = Duration::from_millis(10);
@@ -49,7 +49,7 @@ impl Machine {
         rivals.iter().for_each(|rival| self.add_rival(rival));
         self.suspect_all();
         self.stamp(self.priority());
-        let grant = self.lease.grant(Role::Claiming, now);
+        let grant = self.lease.grant(Role::Claiming, self.settings.interval, now);
         self.begin_lease(grant);
         self.begin_adverts(now);
         self.await_rivals(now);
@@ -78,7 +78,7 @@ impl Machine {
     /// been fenced: it is sent again.
     pub(super) fn confirm_claim(&mut self, now: Timestamp) {
         let Some(decided) = self.election.claim.unconfirmed.take() else { return };
-        if now.since(decided) > FIRST {
+        if now.since(decided) > first(self.settings.interval) {
             self.claim_anew(now);
         } else {
             self.timers.arm(Timer::Claim, now + self.election.claim.wait);

@@ -4,8 +4,15 @@ use wgha_common::{Centiseconds, Timestamp, abi::Role};
 
 use super::Action;
 
-/// How long a lease lasts before its first advert has been sent: until then nobody waits for it.
-pub(super) const FIRST: Duration = Duration::from_millis(10);
+/// The least of [`first`].
+const FIRST: Duration = Duration::from_millis(10);
+
+/// How long a lease lasts before its first advert has been sent: until then nobody waits for it. If it lapses before, the
+/// kernel half drops that advert, and the failover has failed: where intervals are long, for the machine is slow, there is
+/// more time.
+pub(super) fn first(interval: Centiseconds) -> Duration {
+    FIRST.max(interval.duration() / 10)
+}
 
 /// The daemon's side of `LEASE` and `REVOKED` (invariants I4 to I7).
 ///
@@ -43,10 +50,10 @@ impl LeaseKeeper {
 
     /// A new election's lease, for as long as the first advert may take to leave. A predecessor may
     /// have left revoked epochs behind: it outgrows them.
-    pub(super) fn grant(&mut self, role: Role, now: Timestamp) -> Action {
+    pub(super) fn grant(&mut self, role: Role, interval: Centiseconds, now: Timestamp) -> Action {
         self.epoch = self.epoch.max(self.revoked).saturating_add(1);
         self.role = role;
-        self.until = now + FIRST;
+        self.until = now + first(interval);
         self.cap(now);
         self.write()
     }
@@ -131,11 +138,17 @@ mod tests {
     }
 
     #[test]
+    fn the_first_one_is_short_and_longer_where_everything_is() {
+        let first = |cs| first(Centiseconds::new(cs).unwrap()).as_millis();
+        assert_eq!([1, 10, 80, 100].map(first), [10, 10, 80, 100]);
+    }
+
+    #[test]
     fn a_lease_is_over_when_it_lapses_or_is_revoked() {
         let at = Timestamp::from_nanos;
         let mut lease = LeaseKeeper::new(None);
         lease.revoke(7);
-        lease.grant(Role::Active, at(0));
+        lease.grant(Role::Active, Centiseconds::new(10).unwrap(), at(0));
         assert_eq!((lease.epoch(), lease.until()), (8, Timestamp::ZERO + FIRST));
         lease.renew(at(100), at(0));
         assert!(!lease.is_over(at(99)));

@@ -44,7 +44,7 @@ impl Machine {
         } else {
             self.suspect_all();
             self.stamp(self.priority());
-            self.lease.grant(Role::Active, now)
+            self.lease.grant(Role::Active, self.settings.interval, now)
         };
         self.timers.leave_role();
         self.group.gateway = Gateway::default();

@@ -1,4 +1,6 @@
-//! Can this system do what the configuration asks for? Looks, and touches nothing.
+//! Can this system do what the configuration asks for? Looks, and touches nothing, unless it is to try the hooks.
+
+mod hooks;
 
 use std::{
     fs,
@@ -24,11 +26,20 @@ const CAPABILITIES: [(Capability, &str); 3] = [
     (Capability::CAP_NET_RAW, "send adverts and neighbour advertisements"),
 ];
 
+/// How much is done to find out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Nothing is touched.
+    Look,
+    /// Programs that pass everything are attached to the uplink for a moment.
+    Try,
+}
+
 /// The same as [`system`], for callers without a runtime.
-pub fn look(config: &Config) -> Report {
+pub fn look(config: &Config, depth: Depth) -> Report {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
-            let report = runtime.block_on(system(config));
+            let report = runtime.block_on(system(config, depth));
             // A WireGuard process that does not answer is not waited for.
             runtime.shutdown_background();
             report
@@ -42,11 +53,13 @@ pub fn look(config: &Config) -> Report {
 }
 
 /// Looks at everything that `run` will need.
-pub async fn system(config: &Config) -> Report {
+pub async fn system(config: &Config, depth: Depth) -> Report {
     let mut report = Report::default();
     capabilities(&mut report);
-    kernel_half(&mut report);
+    hooks::kernel(&mut report);
+    let programs = kernel_half(&mut report);
     others(config, &mut report).await;
+    hooks::uplink(config, programs, depth, &mut report).await;
     report
 }
 
@@ -118,15 +131,22 @@ fn capabilities(report: &mut Report) {
     }
 }
 
-/// Has the kernel's verifier take the programs, and lets go of them again. Nothing is pinned: a daemon may be running.
-fn kernel_half(report: &mut Report) {
+/// Has the kernel's verifier take the programs. Nothing is pinned: a daemon may be running.
+fn kernel_half(report: &mut Report) -> Option<Programs> {
     let what = "kernel half";
     if report.has_problem() {
-        return report.note(what, "not tried without the capabilities above");
+        report.note(what, "not tried without what is missing above");
+        return None;
     }
     match Programs::load() {
-        Ok(_) => report.ok(what, "the kernel takes the programs"),
-        Err(e) => report.problem(what, why_not_loaded(e)),
+        Ok(loaded) => {
+            report.ok(what, "the kernel takes the programs");
+            Some(loaded.programs)
+        }
+        Err(e) => {
+            report.problem(what, why_not_loaded(e));
+            None
+        }
     }
 }
 
@@ -224,7 +244,9 @@ fn bpffs(path: &Path, report: &mut Report) {
     let what = format!("bpffs {}", path.display());
     let there = existing(path);
     let why = match attach::on_bpffs(&there) {
-        Ok(()) if writable(&there) => return report.ok(what, "the fence outlives the daemon"),
+        Ok(()) if writable(&there) => {
+            return report.ok(what, "maps and links are pinned there: the fence outlives the daemon");
+        }
         Ok(()) => format!("{} is not writable", there.display()),
         Err(e) => e.to_string(),
     };

@@ -11,6 +11,7 @@ pub mod link;
 pub mod lock;
 pub mod membership;
 pub mod memory;
+pub mod netdev;
 pub mod netlink;
 pub mod packet_socket;
 pub mod probe_socket;

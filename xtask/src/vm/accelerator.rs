@@ -44,7 +44,7 @@ impl Accelerator {
     fn probe(kernel: &Kernel, initramfs: &Path, cache: &Path) -> Self {
         let folder = cache.join("probe");
         let tried = fs::create_dir_all(&folder).map_err(Into::into).and_then(|()| {
-            let parts = Parts { kernel, initramfs, accelerator: Self::Kvm, folder: &folder };
+            let parts = Parts { kernel, initramfs, accelerator: Self::Kvm, folder: &folder, cards: false };
             let mut machine = Machine::boot_once(&parts)?;
             let work = "i=0; while [ $i -lt 100 ]; do ip link show >/dev/null; i=$((i+1)); done";
             machine.run(work, Duration::from_secs(20), &mut |_| {})

@@ -39,10 +39,10 @@ impl Kernel {
             unpack(&package, &root)?;
             let packed = root.join(format!("boot/vmlinuz-{release}"));
             let bytes = fs::read(&packed).with_context(|| packed.display().to_string())?;
-            modules::choose(&root, &release)?;
             // Last: it says that the rest is complete.
             fs::write(&image, elf_of(&bytes, &root)?)?;
         }
+        modules::choose(&root, &release)?;
         let modules = modules::chosen(&root, &release);
         Ok(Self { series: series.to_owned(), release, image, modules })
     }

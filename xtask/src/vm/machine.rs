@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{accelerator::Accelerator, kernel::Kernel};
+use super::{accelerator::Accelerator, cards, kernel::Kernel};
 use crate::run;
 
 /// What the machine has: three daemons and a WireGuard each are small.
@@ -45,6 +45,8 @@ pub struct Parts<'a> {
     pub accelerator: Accelerator,
     /// Where console and log are kept.
     pub folder: &'a Path,
+    /// Whether it has network cards.
+    pub cards: bool,
 }
 
 /// A running machine. Dropping it ends it.
@@ -171,7 +173,10 @@ fn command(parts: &Parts<'_>, console: &Path) -> Command {
         "-no-reboot",
     ]);
     command.arg("-kernel").arg(&parts.kernel.image).arg("-initrd").arg(parts.initramfs);
-    command.args(["-append", append]);
+    if parts.cards {
+        cards::plug(&mut command);
+    }
+    command.arg("-append").arg(format!("{append}{}", if parts.cards { " cards=yes" } else { "" }));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     command
 }

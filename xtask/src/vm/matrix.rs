@@ -56,6 +56,11 @@ impl Matrix {
         }
     }
 
+    /// How many passed.
+    pub fn passed(&self) -> usize {
+        self.rows.values().flatten().flatten().filter(|outcome| outcome.is_passed()).count()
+    }
+
     /// How many did not pass.
     pub fn failures(&self) -> usize {
         self.rows.values().flatten().flatten().filter(|outcome| !outcome.is_passed()).count()
@@ -112,6 +117,6 @@ mod tests {
         let expected =
             ["test 6.1 6.12", "a ok 3 s -", "b LATE 60 s ok 4 s", "c - DIED", "passed 1 of 2 1 of 2"];
         assert_eq!(words, expected);
-        assert_eq!(matrix.failures(), 2);
+        assert_eq!((matrix.passed(), matrix.failures()), (2, 2));
     }
 }

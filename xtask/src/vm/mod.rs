@@ -5,10 +5,11 @@
 //! | `kernel`, `modules` | Debian's packages, unpacked |
 //! | `initramfs`, `cpio` | what is in the machine |
 //! | `init` | its first process |
-//! | `machine`, `accelerator` | QEMU |
+//! | `machine`, `cards`, `accelerator` | QEMU |
 //! | `suite`, `matrix` | what runs in it, and how that ended |
 
 mod accelerator;
+mod cards;
 mod cpio;
 mod initramfs;
 mod kernel;
@@ -24,6 +25,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use wgha_tests::node;
 
 use self::{
     accelerator::Accelerator,
@@ -36,16 +38,30 @@ use self::{
 use crate::{
     build_ebpf,
     install::{self, Tool},
+    libtest::Counts,
     run,
 };
 
 /// The series that Debian 12 has.
 const ALL: [&str; 2] = ["6.1", "6.12"];
+/// The one that is taken if only one is.
+pub const NEWEST: &str = "6.12";
+/// Six minutes' worth of tests: handshakes that a server starts, a daemon that is killed, a Backup that must be silent, the
+/// kernel's traps.
+const CHOSEN: [&str; 5] = [
+    "failover::killed_daemon_goes_silent",
+    "fence::wireguard_of_a_backup_stays_silent_even_when_it_is_forced_to_speak",
+    "handshakes::a_take_over_brings_a_client_back_that_says_nothing",
+    "handshakes::anew_reaches_a_peer_in_spite_of_a_session_and_of_an_initiation_just_sent",
+    "traps::nobody_is_asked_before_the_vip_is_local",
+];
+/// With network cards.
+const WITH_CARDS: [&str; 6] = ["cards::", "failover::", "fence::", "probes::", "handshakes::", "modes::"];
 /// What a test may take where it is not slowed down.
 const LIMIT: Duration = Duration::from_secs(75);
 
 /// What is measured unless something else is named: more would take an hour under emulation.
-const BENCH: &str = "failover --runs 3 --contestants B,B0,B2,W50,W10 --markdown";
+const BENCH: &str = "failover --runs 3 --cases crash,crash/idle --contestants B,B2,W50,W10 --markdown";
 /// What a bench may take.
 const BENCH_LIMIT: Duration = Duration::from_secs(3600);
 
@@ -53,11 +69,12 @@ const BENCH_LIMIT: Duration = Duration::from_secs(3600);
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Which of Debian's kernels: a series that apt has, as 6.1 or 6.12, or `all` of these two
-    #[arg(long, default_value = "6.12")]
+    #[arg(long, default_value = NEWEST)]
     kernel: String,
 
-    /// Where the kernel half is attached in tests that leave it to wgha: `auto`, `native`, `generic`, `tc`, or several
-    #[arg(long, value_delimiter = ',', default_value = "auto")]
+    /// Where the kernel half is attached in tests that leave it to wgha: `auto` (the default), `native`, `generic`, `tc`,
+    /// or several
+    #[arg(long, value_delimiter = ',')]
     mode: Vec<String>,
 
     /// Who executes the machine; whoever is found to work unless named
@@ -68,6 +85,11 @@ pub struct Args {
     #[arg(long, value_name = "WORDS", num_args = 0..=1, default_missing_value = BENCH)]
     bench: Option<String>,
 
+    /// Connect the servers by network cards (virtio) instead of veths, with native XDP unless --mode says otherwise: of the
+    /// tests, those that show what a real driver changes, unless some are named
+    #[arg(long, conflicts_with = "bench")]
+    cards: bool,
+
     /// Run only tests whose name (file::test) contains one of these
     filters: Vec<String>,
 }
@@ -77,45 +99,112 @@ pub struct Args {
 /// # Errors
 /// Something is missing or does not build; a machine does not boot; a test has not passed.
 pub fn run(args: Args) -> Result<()> {
-    install::ensure(Tool::ALL)?;
-    install::ensure(Tool::VM)?;
-    let object = build_ebpf::build()?;
-    build_daemon()?;
-    let binaries = if args.bench.is_some() { Vec::new() } else { suite::build(&args.filters)? };
-    let contents = contents(&binaries, object)?;
-    let series = if args.kernel == "all" { ALL.to_vec() } else { vec![args.kernel.as_str()] };
-    let mut matrix = Matrix::default();
-    for series in series {
-        let place = Place::prepare(series, args.accelerator, &contents)?;
-        match &args.bench {
-            Some(words) => place.bench(words)?,
-            None => place.test(series, &args.mode, &binaries, &mut matrix)?,
+    if let Some(words) = &args.bench {
+        return bench(&args, words);
+    }
+    let matrix = test(&args)?;
+    let failures = matrix.failures();
+    ensure!(failures == 0, "{failures} did not pass: logs are below {}", cache().display());
+    Ok(())
+}
+
+/// What of the tests runs where not all can: those that have met the kernel's own ways.
+///
+/// # Errors
+/// As [`run`], but for tests that have not passed: these are counted.
+pub fn run_chosen(series: &str) -> Result<(Counts, bool)> {
+    let filters = CHOSEN.map(str::to_owned).to_vec();
+    println!("Emulation is slow: of the tests, {} run there.", filters.join(", "));
+    counted(&test(&Args::of(series, filters))?)
+}
+
+/// All tests on all kernels.
+///
+/// # Errors
+/// As [`run_chosen`].
+pub fn run_all() -> Result<(Counts, bool)> {
+    counted(&test(&Args::of("all", Vec::new()))?)
+}
+
+impl Args {
+    fn of(kernel: &str, filters: Vec<String>) -> Self {
+        let kernel = kernel.to_owned();
+        Self { kernel, mode: Vec::new(), accelerator: None, bench: None, cards: false, filters }
+    }
+
+    fn modes(&self) -> Vec<&str> {
+        match self.mode.as_slice() {
+            [] if self.cards => vec!["native"],
+            [] => vec!["auto"],
+            modes => modes.iter().map(String::as_str).collect(),
         }
     }
-    if args.bench.is_none() {
-        println!("\n{matrix}");
-        fs::write(cache().join("matrix"), matrix.to_string())?;
+
+    fn filters(&self) -> Vec<String> {
+        if self.cards && self.filters.is_empty() {
+            return WITH_CARDS.map(str::to_owned).to_vec();
+        }
+        self.filters.clone()
     }
-    ensure!(
-        matrix.failures() == 0,
-        "{} did not pass: logs are below {}",
-        matrix.failures(),
-        cache().display()
-    );
-    Ok(())
+}
+
+fn counted(matrix: &Matrix) -> Result<(Counts, bool)> {
+    let (passed, failed) = (u32::try_from(matrix.passed())?, u32::try_from(matrix.failures())?);
+    if failed > 0 {
+        println!("logs are below {}", cache().display());
+    }
+    Ok((Counts { passed, failed, ignored: 0 }, failed == 0))
+}
+
+fn test(args: &Args) -> Result<Matrix> {
+    let object = built()?;
+    let binaries = suite::build(&args.filters())?;
+    let contents = contents(&binaries, object)?;
+    let mut matrix = Matrix::default();
+    for series in series(&args.kernel) {
+        let place = Place::prepare(series, args, &contents)?;
+        place.test(series, &args.modes(), &binaries, &mut matrix)?;
+    }
+    println!("\n{matrix}");
+    fs::write(cache().join("matrix"), matrix.to_string())?;
+    Ok(matrix)
+}
+
+fn bench(args: &Args, words: &str) -> Result<()> {
+    let contents = contents(&[], built()?)?;
+    series(&args.kernel)
+        .into_iter()
+        .try_for_each(|series| Place::prepare(series, args, &contents)?.bench(words))
+}
+
+fn series(kernel: &str) -> Vec<&str> {
+    if kernel == "all" { ALL.to_vec() } else { vec![kernel] }
+}
+
+/// Everything that does not depend on what is to run; returns where the kernel half is.
+fn built() -> Result<PathBuf> {
+    install::ensure(Tool::ALL)?;
+    install::ensure(Tool::VM).context("there can be no virtual machine")?;
+    let object = build_ebpf::build()?;
+    build_daemon()?;
+    Ok(object)
 }
 
 fn cache() -> PathBuf {
     run::workspace().join("target/vm")
 }
 
+/// The one that the environment names, as outside, or else one of our own.
 fn daemon() -> PathBuf {
-    cache().join("build/debug/wgha")
+    std::env::var_os(node::BINARY).map_or_else(|| cache().join("build/debug/wgha"), PathBuf::from)
 }
 
 /// Optimized a little: the tests start it hundreds of times, and under emulation a plain debug build takes half a second
 /// only to begin.
 fn build_daemon() -> Result<()> {
+    if std::env::var_os(node::BINARY).is_some() {
+        return Ok(());
+    }
     let mut command = run::cargo();
     command.args(["build", "--package", "wgha"]).env("CARGO_TARGET_DIR", cache().join("build"));
     run::shown(command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1"))
@@ -135,25 +224,28 @@ struct Place {
     folder: PathBuf,
     initramfs: PathBuf,
     accelerator: Accelerator,
+    cards: bool,
 }
 
 impl Place {
-    fn prepare(series: &str, accelerator: Option<Accelerator>, contents: &Contents) -> Result<Self> {
+    fn prepare(series: &str, args: &Args, contents: &Contents) -> Result<Self> {
         let kernel = Kernel::take(series, &cache())?;
         let folder = cache().join(&kernel.series);
         // The last run's console and log.
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let initramfs = initramfs::write(&kernel, contents, &folder)?;
-        let accelerator = accelerator.map_or_else(|| Accelerator::find(&kernel, &initramfs, &cache()), Ok)?;
+        let find = || Accelerator::find(&kernel, &initramfs, &cache());
+        let accelerator = args.accelerator.map_or_else(find, Ok)?;
         println!("\n== {} ({}), log and console in {}", kernel.release, accelerator.name(), folder.display());
-        Ok(Self { kernel, folder, initramfs, accelerator })
+        Ok(Self { kernel, folder, initramfs, accelerator, cards: args.cards })
     }
 
     fn boot(&self) -> Result<Machine> {
-        let Self { kernel, folder, initramfs, accelerator } = self;
+        let Self { kernel, folder, initramfs, accelerator, cards } = self;
         let started = Instant::now();
-        let machine = Machine::boot(&Parts { kernel, initramfs, accelerator: *accelerator, folder })?;
+        let parts = Parts { kernel, initramfs, accelerator: *accelerator, folder, cards: *cards };
+        let machine = Machine::boot(&parts)?;
         println!("booted in {:.1} s", started.elapsed().as_secs_f64());
         Ok(machine)
     }
@@ -161,17 +253,18 @@ impl Place {
     /// What the harness goes by.
     fn environment(&self, mode: &str) -> String {
         let (slowness, daemon) = (self.accelerator.slowness(), daemon());
+        let cards = if self.cards { format!("WGHA_CARDS={} ", cards::addresses()) } else { String::new() };
         format!(
-            "WGHA_SLOW={slowness} WGHA_ATTACH={mode} WGHA_SKIP_NOT_ALLOWED=1 WGHA_BIN={}",
+            "{cards}WGHA_OWN_CLOCK=1 WGHA_SLOW={slowness} WGHA_ATTACH={mode} WGHA_SKIP_NOT_ALLOWED=1 WGHA_BIN={}",
             daemon.display()
         )
     }
 
     /// Every test in every mode.
-    fn test(&self, series: &str, modes: &[String], binaries: &[Binary], matrix: &mut Matrix) -> Result<()> {
+    fn test(&self, series: &str, modes: &[&str], binaries: &[Binary], matrix: &mut Matrix) -> Result<()> {
         let mut machine = None;
         for mode in modes {
-            matrix.column(format!("{series} {mode}"));
+            matrix.column(format!("{series} {mode}{}", if self.cards { ", cards" } else { "" }));
             for (binary, test) in binaries.iter().flat_map(|b| b.tests.iter().map(move |test| (b, test))) {
                 let name = format!("{}::{test}", binary.name);
                 let outcome = self.one(&mut machine, mode, &binary.path, test)?;

@@ -19,6 +19,7 @@ const WANTED: &[&str] = &[
     "kernel/drivers/net/veth.ko",
     "kernel/drivers/net/virtio_net.ko",
     "kernel/drivers/net/wireguard/",
+    "kernel/drivers/virtio/virtio_pci.ko",
     "kernel/net/8021q/",
     "kernel/net/bridge/bridge.ko",
     "kernel/net/ipv4/netfilter/nf_",
@@ -37,11 +38,15 @@ fn below(root: &Path, release: &str) -> PathBuf {
     root.join("lib/modules").join(release)
 }
 
-/// Puts those that are wanted of the kernel unpacked at `root` where [`chosen`] says.
+/// Puts those that are wanted of the kernel unpacked at `root` where [`chosen`] says, unless they are there already.
 ///
 /// # Errors
 /// The system's, or a program's.
 pub fn choose(root: &Path, release: &str) -> Result<()> {
+    let (note, list) = (root.join("chosen/list"), WANTED.join("\n"));
+    if fs::read_to_string(&note).is_ok_and(|noted| noted == list) {
+        return Ok(());
+    }
     depmod(root, release)?;
     let (all, to) = (below(root, release), chosen(root, release));
     let list = fs::read_to_string(all.join("modules.dep")).context("modules.dep")?;
@@ -51,7 +56,8 @@ pub fn choose(root: &Path, release: &str) -> Result<()> {
     for list in ["modules.order", "modules.builtin", "modules.builtin.modinfo"] {
         fs::copy(all.join(list), to.join(list)).with_context(|| list.to_owned())?;
     }
-    depmod(&root.join("chosen"), release)
+    depmod(&root.join("chosen"), release)?;
+    fs::write(note, list).context("what was chosen")
 }
 
 fn depmod(root: &Path, release: &str) -> Result<()> {

@@ -308,8 +308,16 @@ impl Attachment {
     }
 }
 
+/// Whether a daemon that was killed has left a program of ours attached there.
+#[must_use]
+pub fn is_left(place: Place<'_>) -> bool {
+    [Attach::Native, Attach::Generic, Attach::Tc].iter().any(|hook| place.pin(hook_name(*hook)).exists())
+        || place.pin(EGRESS).exists()
+}
+
 /// Which hooks are tried, in order: first the one that an earlier daemon has used.
-fn candidates(wish: Attach, place: Place<'_>) -> Vec<Attach> {
+#[must_use]
+pub fn candidates(wish: Attach, place: Place<'_>) -> Vec<Attach> {
     let mut hooks = match wish {
         // Generic XDP is the last: it copies every packet that lacks the headroom it wants.
         Attach::Auto if place.veth => vec![Attach::Tc, Attach::Generic],

@@ -7,6 +7,7 @@ pub mod load;
 pub mod maps;
 pub mod mark;
 pub mod pins;
+pub mod probe;
 mod shared;
 
 pub use attach::{Attachment, EgressHook, IngressHook};

@@ -2,7 +2,7 @@
 
 use wgha_tests::contestant;
 
-use super::{Run, case::Case, of, run::CAP, summary, words_of};
+use super::{Run, case::Case, of, run::cap, summary, words_of};
 use crate::{
     bench::stats::millis,
     demo::figure::svg::{Area, Svg, Text},
@@ -71,10 +71,10 @@ fn lane(svg: &mut Svg, case: Case, rounds: &[Vec<Run>], name: &str, y: f64) {
     for (i, run) in of(rounds, case, name).into_iter().enumerate() {
         // Side by side where they would cover each other.
         let offset = (i % 3) as f64 * 4.0 - 4.0;
-        svg.circle((x(run.outage.unwrap_or(millis(CAP))), y + offset), 2.8, colour);
+        svg.circle((x(run.outage.unwrap_or(millis(cap()))), y + offset), 2.8, colour);
     }
     let median = summary(rounds, case, name).and_then(|s| s.median);
-    let at = x(median.unwrap_or(millis(CAP)));
+    let at = x(median.unwrap_or(millis(cap())));
     svg.line((at, y - 9.0), (at, y + 9.0), INK, 1.4, "");
     svg.text(RIGHT + 10.0, y + 4.0, &words_of(median), &Text::new(12.0, INK));
 }

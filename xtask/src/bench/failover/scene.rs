@@ -60,7 +60,7 @@ impl<'a> Scene<'a> {
             Self { probers, watches, daemons, _echoes: echoes, topology, contestant, case, began_ns };
         scene.start(A)?;
         scene.start(B)?;
-        contestant::wait_serving(&scene.topology, A)?;
+        scene.wait_serving(A)?;
         scene.greet_gateway()?;
         scene.begin_probing()?;
         scene.precede()?;
@@ -171,14 +171,14 @@ impl<'a> Scene<'a> {
 
     fn begin_probing(&mut self) -> Result<()> {
         let (client, plan) = (&self.topology.client, self.topology.plan.clone());
-        let prober = Prober::start(client, Asks::Client, plan.tunnel_server, prober::PACE)?;
+        let prober = Prober::start(client, Asks::Client, plan.tunnel_server, prober::pace())?;
         self.probers = vec![prober];
         self.shake(A)?;
         if self.case.condition == Condition::Idle {
             self.probers = Which::BOTH
                 .map(|which| {
                     let server = &self.topology.server(which).namespace;
-                    Prober::start(server, Asks::Server(which, TUNNEL), plan.tunnel_client, prober::PACE)
+                    Prober::start(server, Asks::Server(which, TUNNEL), plan.tunnel_client, prober::pace())
                 })
                 .into_iter()
                 .collect::<Result<_>>()?;
@@ -230,7 +230,7 @@ impl<'a> Scene<'a> {
         self.wait_echo(B, cut, PATIENCE)?;
         observe_for(Duration::from_secs(1))?;
         hole.close()?;
-        contestant::wait_serving(&self.topology, A)?;
+        self.wait_serving(A)?;
         self.shake(A)
     }
 
@@ -249,7 +249,12 @@ impl<'a> Scene<'a> {
         self.contestant.forget(&self.topology, A)?;
         hole.close()?;
         self.daemons[index(A)] = Some(self.contestant.start(&self.topology, A, self.case.preempts())?);
-        contestant::wait_serving(&self.topology, B)
+        self.wait_serving(B)
+    }
+
+    fn wait_serving(&self, which: Which) -> Result<()> {
+        contestant::wait_serving(&self.topology, which)?;
+        self.contestant.serving(&self.topology, which)
     }
 
     fn roam(&self) -> Result<()> {

@@ -40,7 +40,7 @@ fn at_least(rounds: &[Vec<Run>], (slow, fast, times): &(&str, &str, f64)) -> Opt
     let slow_and_fast = |round: &[Run]| {
         let fast = outage(round, Case::PLAIN, fast)?;
         // What did not end took at least as long as was waited.
-        Some(outage(round, Case::PLAIN, slow)?.unwrap_or(millis(super::run::CAP)) / fast?)
+        Some(outage(round, Case::PLAIN, slow)?.unwrap_or(millis(super::run::cap())) / fast?)
     };
     row(format!("crash: {slow} ÷ {fast} ≥ {times}"), ratios(rounds, slow_and_fast), |r| r >= *times)
 }

@@ -1,0 +1,53 @@
+//! What not every kernel or machine has, and some tests need. Nothing here is about permission: whoever asks for what is
+//! not there leaves something out, and says so.
+
+use std::{env, sync::LazyLock};
+
+use crate::{Namespace, cards};
+
+/// Set where the machine is ours alone: its wall clock may be put back and forth.
+pub const OWN_CLOCK: &str = "WGHA_OWN_CLOCK";
+
+/// Something that a test may need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Property {
+    /// Packets can be held back for a while: netem.
+    Delay,
+    /// The wall clock is ours.
+    OwnClock,
+    /// The servers are connected by network cards.
+    Cards,
+    /// A server's uplink loses its carrier with the port of the switch that it is plugged into.
+    Carrier,
+}
+
+impl Property {
+    /// Whether it is there. Says what is left out if it is not.
+    #[must_use]
+    pub fn is_there(self) -> bool {
+        let (there, why) = match self {
+            Self::Delay => (has_netem(), "this kernel has no netem, packets cannot be held back"),
+            Self::OwnClock => {
+                (env::var_os(OWN_CLOCK).is_some(), "the wall clock is not ours: `cargo xtask vm` has one")
+            }
+            Self::Cards => (
+                cards::are_there(),
+                "there are no network cards to plug in: `cargo xtask vm --cards` has some",
+            ),
+            Self::Carrier => (!cards::are_there(), "a card of the virtual machine keeps its carrier"),
+        };
+        if !there {
+            eprintln!("left out: {why}");
+        }
+        there
+    }
+}
+
+fn has_netem() -> bool {
+    static THERE: LazyLock<bool> = LazyLock::new(|| {
+        Namespace::new("a trial").is_ok_and(|trial| {
+            trial.run("tc", &["qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"]).is_ok()
+        })
+    });
+    *THERE
+}
