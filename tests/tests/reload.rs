@@ -31,14 +31,14 @@ fn the_active_is_executed_anew_and_nothing_is_lost() {
     ping.wait_answer(0, Some(A), SOON).unwrap();
     observe_for(Duration::from_secs(1)).unwrap();
 
-    nothing_is_lost(&ping, || {
+    nothing_is_lost(&ping, Duration::ZERO, || {
         let before = Before::of(&pair.a);
         succeeded(&pair.a.wgha(&["reload"]).unwrap());
         before.assert_went_on(&pair.a, "active");
         assert_no_change_of_role(&pair.b, before.at);
         pair.wait_probing().unwrap();
     });
-    nothing_is_lost(&ping, || {
+    nothing_is_lost(&ping, Duration::ZERO, || {
         let before = Before::of(&pair.b);
         succeeded(&pair.b.wgha(&["reload"]).unwrap());
         assert!(before.is_past(&pair.b));
@@ -62,9 +62,13 @@ fn the_active_is_executed_anew_and_nothing_is_lost() {
     ping.wait_answer(killed, Some(B), AFTER_WIREGUARD).unwrap();
 }
 
+/// How long pings are lost beside a stream.
+const STREAM_LOSES: Duration = Duration::from_millis(100);
+
 /// A busy machine loses some of a thousand pings a second by itself: no more than it has just lost in as much time. A failover
-/// loses some every time.
-fn nothing_is_lost(ping: &Pinger, mut during: impl FnMut()) {
+/// loses some every time. `unnoticed` is as short as any outage that does not count.
+fn nothing_is_lost(ping: &Pinger, unnoticed: Duration, mut during: impl FnMut()) {
+    let unnoticed = u64::try_from(unnoticed.as_nanos()).unwrap();
     let longest = |since: u64| {
         let outages = ping.outages(since).into_iter();
         outages.map(|outage| outage.to_ns.unwrap_or(u64::MAX) - outage.from_ns).max().unwrap_or(0)
@@ -77,7 +81,7 @@ fn nothing_is_lost(ping: &Pinger, mut during: impl FnMut()) {
         let since = monotonic_ns();
         during();
         observe_for(Duration::from_millis(500)).unwrap();
-        if longest(since) <= alone {
+        if longest(since) <= alone.max(unnoticed) {
             return;
         }
         lost.push((alone, ping.outages(since)));
@@ -85,7 +89,8 @@ fn nothing_is_lost(ping: &Pinger, mut during: impl FnMut()) {
     panic!("pings are lost each time (longest outage without a reload, outages with it): {lost:?}");
 }
 
-/// As fast as it goes, and nobody who pings beside it notices anything either.
+/// As fast as it goes. On two processors a stream that takes all of them loses pings beside it by itself, for some 30 ms at a
+/// time; a lease that had lapsed would cost seconds.
 #[test]
 fn a_stream_through_the_tunnel_goes_on() {
     if !may_run() {
@@ -97,7 +102,7 @@ fn a_stream_through_the_tunnel_goes_on() {
     let ping = Pinger::start(&pair.topology.client, pair.topology.plan.tunnel_server, EVERY).unwrap();
     ping.wait_answer(0, Some(A), SOON).unwrap();
     observe_for(Duration::from_secs(1)).unwrap();
-    nothing_is_lost(&ping, || {
+    nothing_is_lost(&ping, STREAM_LOSES, || {
         let before = Before::of(&pair.a);
         let received = stream.received();
         succeeded(&pair.a.wgha(&["reload"]).unwrap());
