@@ -42,7 +42,7 @@ pub fn run(args: &Args) -> Result<()> {
     if ok { Ok(()) } else { bail!("{counts}") }
 }
 
-/// As many as [`run`] plays, one stage of all tests.
+/// As many as [`run()`] plays, one stage of all tests.
 ///
 /// # Errors
 /// It cannot be started.

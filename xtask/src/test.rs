@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::{
     build_ebpf,
@@ -85,6 +85,6 @@ fn on_other_kernels(stages: &mut Stages, kernels: Kernels) {
     match kernels {
         Kernels::None => println!("\nNo other kernel was tried: `--kernels one` does."),
         Kernels::One => stages.tests("Debian's kernel, its WireGuard", || vm::run_chosen(vm::NEWEST)),
-        Kernels::All => stages.tests("Debian's kernels, their WireGuard", || vm::run_all()),
+        Kernels::All => stages.tests("Debian's kernels, their WireGuard", vm::run_all),
     }
 }

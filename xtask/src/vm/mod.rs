@@ -111,7 +111,7 @@ pub fn run(args: Args) -> Result<()> {
 /// What of the tests runs where not all can: those that have met the kernel's own ways.
 ///
 /// # Errors
-/// As [`run`], but for tests that have not passed: these are counted.
+/// As [`run()`], but for tests that have not passed: these are counted.
 pub fn run_chosen(series: &str) -> Result<(Counts, bool)> {
     let filters = CHOSEN.map(str::to_owned).to_vec();
     println!("Emulation is slow: of the tests, {} run there.", filters.join(", "));
