@@ -74,6 +74,6 @@ pub use privilege::may_run;
 pub use process::Process;
 pub use property::Property;
 pub use stranger::Stranger;
-pub use sys::pin_this_thread;
+pub use sys::{die_with_parent, pin_this_thread};
 pub use topology::{Server, Topology};
 pub use wireguard::Tunnel;

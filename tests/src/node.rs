@@ -418,3 +418,18 @@ fn status_of(namespace: &Namespace) -> Result<Option<Value>> {
     let output = run_wgha(namespace, &["status", "--json"])?;
     Ok(serde_json::from_slice(&output.stdout).ok())
 }
+
+/// When an event happened: `CLOCK_BOOTTIME` ns.
+#[must_use]
+pub fn at(event: &Value) -> u64 {
+    event["at_ns"].as_u64().unwrap_or_default()
+}
+
+/// The roles that a node has taken since then.
+///
+/// # Errors
+/// The system's.
+pub fn roles(node: &Node, since: u64) -> Result<Vec<String>> {
+    let taken = node.events()?.into_iter().filter(|e| e["kind"] == "role" && at(e) >= since);
+    Ok(taken.filter_map(|e| Some(e["what"].as_str()?.to_owned())).collect())
+}

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
 use wgha_tests::{
     AFTER_WIREGUARD, Capture, Node, Packet, Pair, Plan, SOON, Settings, Topology,
     Which::{self, A, B},
     clock::observe_for,
     fault::BlackHole,
-    may_run, monotonic_ns, wait_until,
+    may_run, monotonic_ns,
+    node::{at, roles},
+    wait_until,
 };
 
 const UP: u8 = 3;
@@ -124,20 +125,10 @@ fn expect_one_to_yield(pair: &Pair, loser: Which, met: &Met) {
     println!("{loser} has yielded after {took:?}");
     assert!(took < QUIET, "{took:?}");
     observe_for(ADVERT_INTERVAL).unwrap();
-    assert_eq!(roles(pair.node(loser), met.at), ["backup"]);
-    assert_eq!(roles(pair.node(loser.other()), met.at), [""; 0]);
+    assert_eq!(roles(pair.node(loser), met.at).unwrap(), ["backup"]);
+    assert_eq!(roles(pair.node(loser.other()), met.at).unwrap(), [""; 0]);
 }
 
 fn says(packet: &Packet, asks: bool, state: u8) -> bool {
     packet.frame().bfd().is_some_and(|bfd| (bfd.asks, bfd.state) == (asks, state))
-}
-
-fn at(event: &Value) -> u64 {
-    event["at_ns"].as_u64().unwrap()
-}
-
-fn roles(node: &Node, since: u64) -> Vec<String> {
-    let events = node.events().unwrap().into_iter();
-    let roles = events.filter(|e| e["kind"] == "role" && at(e) >= since);
-    roles.map(|e| e["what"].as_str().unwrap().to_owned()).collect()
 }

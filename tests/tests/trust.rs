@@ -12,7 +12,9 @@ use wgha_tests::{
     AFTER_WIREGUARD, Capture, Node, Pair, Plan, SOON, Settings, Stranger, Topology,
     Which::{self, A, B},
     clock::observe_for,
-    may_run, monotonic_ns, wait_until,
+    may_run, monotonic_ns,
+    node::{at, roles},
+    wait_until,
 };
 
 /// How many of each kind a stranger sends to no end.
@@ -110,7 +112,7 @@ fn the_servers_believe_each_other() {
     let yielded = pair.b.wait_event("input", "lease_revoked", back, SOON).unwrap();
     assert!(at(&yielded) <= at(&taken), "{yielded}, {taken}");
     pair.wait_serving(A).unwrap();
-    assert_eq!(roles(&pair.b, back), ["backup"]);
+    assert_eq!(roles(&pair.b, back).unwrap(), ["backup"]);
     ping.wait_answer(at(&taken), Some(A), AFTER_WIREGUARD).unwrap();
 
     pair.wait_probing().unwrap();
@@ -124,7 +126,7 @@ fn the_servers_believe_each_other() {
     pair.topology.mend(A).unwrap();
     pair.b.wait_event("role", "backup", mended, SOON).unwrap();
     pair.wait_serving(A).unwrap();
-    assert_eq!(roles(&pair.a, mended), [""; 0]);
+    assert_eq!(roles(&pair.a, mended).unwrap(), [""; 0]);
 }
 
 /// A is dead, and somebody goes on to send its adverts: B takes over all the same, and keeps the role.
@@ -144,12 +146,12 @@ fn adverts_of_a_dead_server_keep_nobody_from_taking_over() {
         stranger.send(&Stranger::advert(of_a, priority, vip)).unwrap();
         observe_for(Duration::from_millis(5)).unwrap();
         if n % 100 == 99 {
-            serving = roles(&pair.b, cut);
+            serving = roles(&pair.b, cut).unwrap();
         }
     }
     assert_eq!(serving, ["active"]);
     observe_for(Duration::from_secs(1)).unwrap();
-    assert_eq!(roles(&pair.b, cut), ["active"]);
+    assert_eq!(roles(&pair.b, cut).unwrap(), ["active"]);
 }
 
 /// Whatever a stranger sends as fast as he can: it is counted, and costs a bounded number of wake-ups and no memory.
@@ -250,7 +252,7 @@ fn epochs(pair: &Pair) -> [Value; 2] {
 
 fn expect_nothing(pair: &Pair, since: u64, epochs_before: [Value; 2]) {
     for (node, role) in [(&pair.a, "active"), (&pair.b, "backup")] {
-        assert_eq!(roles(node, since), [""; 0], "{}", node.which);
+        assert_eq!(roles(node, since).unwrap(), [""; 0], "{}", node.which);
         assert_eq!(node.role().unwrap().as_deref(), Some(role));
     }
     assert_eq!(epochs(pair), epochs_before);
@@ -258,14 +260,4 @@ fn expect_nothing(pair: &Pair, since: u64, epochs_before: [Value; 2]) {
 
 fn reason(event: &Value) -> &str {
     event["detail"].as_str().unwrap()
-}
-
-fn at(event: &Value) -> u64 {
-    event["at_ns"].as_u64().unwrap()
-}
-
-fn roles(node: &Node, since: u64) -> Vec<String> {
-    let events = node.events().unwrap().into_iter();
-    let roles = events.filter(|e| e["kind"] == "role" && at(e) >= since);
-    roles.map(|e| e["what"].as_str().unwrap().to_owned()).collect()
 }

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
 use wgha_tests::{
     AFTER_WIREGUARD, Capture, Node, Pair, Plan, SOON, Settings, Topology,
     Which::{self, A, B},
     clock::observe_for,
     fault::OneWay,
-    may_run, monotonic_ns, wait_until,
+    may_run, monotonic_ns,
+    node::{at, roles},
+    wait_until,
 };
 
 /// Longer than whatever would flap takes.
@@ -43,8 +44,8 @@ fn an_active_router_that_hears_nothing_steps_down(pair: Pair) {
     ping.wait_answer(at(&fault), Some(B), AFTER_WIREGUARD).unwrap();
     let served = monotonic_ns();
     observe_for(A_WHILE).unwrap();
-    assert_eq!(roles(&pair.a, deaf), ["fault"], "it stays out");
-    assert_eq!(roles(&pair.b, served), [""; 0], "B serves in peace");
+    assert_eq!(roles(&pair.a, deaf).unwrap(), ["fault"], "it stays out");
+    assert_eq!(roles(&pair.b, served).unwrap(), [""; 0], "B serves in peace");
     ping.wait_answer(monotonic_ns(), Some(B), SOON).unwrap();
     assert_eq!(pair.a.status().unwrap()["witness"]["finding"], "deaf");
 
@@ -54,8 +55,8 @@ fn an_active_router_that_hears_nothing_steps_down(pair: Pair) {
     pair.wait_serving(A).unwrap();
     ping.wait_answer(mended, Some(A), AFTER_WIREGUARD).unwrap();
     observe_for(A_WHILE).unwrap();
-    assert_eq!(roles(&pair.a, mended), ["backup", "claiming", "active"]);
-    assert_eq!(roles(&pair.b, mended), ["backup"]);
+    assert_eq!(roles(&pair.a, mended).unwrap(), ["backup", "claiming", "active"]);
+    assert_eq!(roles(&pair.b, mended).unwrap(), ["backup"]);
 }
 
 #[test]
@@ -70,8 +71,8 @@ fn a_gateway_that_is_dead_for_both_costs_nobody_the_role() {
     wait_finding(&pair.a, "gateway_silent");
     wait_finding(&pair.b, "gateway_silent");
     observe_for(A_WHILE).unwrap();
-    assert_eq!(roles(&pair.a, dead), [""; 0]);
-    assert_eq!(roles(&pair.b, dead), [""; 0]);
+    assert_eq!(roles(&pair.a, dead).unwrap(), [""; 0]);
+    assert_eq!(roles(&pair.b, dead).unwrap(), [""; 0]);
 
     // B takes over all the same, and says that it has waited.
     pair.topology.cut(A).unwrap();
@@ -100,8 +101,8 @@ fn a_backup_that_is_cut_off_does_not_promote_itself() {
     pair.topology.mend(B).unwrap();
     wait_finding(&pair.b, "reached");
     observe_for(A_WHILE).unwrap();
-    assert_eq!(roles(&pair.b, cut), [""; 0]);
-    assert_eq!(roles(&pair.a, cut), [""; 0]);
+    assert_eq!(roles(&pair.b, cut).unwrap(), [""; 0]);
+    assert_eq!(roles(&pair.a, cut).unwrap(), [""; 0]);
 
     // It is as good as before.
     pair.wait_probing().unwrap();
@@ -142,8 +143,8 @@ fn the_role_goes_to_whoever_reaches_the_gateway() {
     assert!(why.starts_with("the gateway does not answer here, and fe80::"), "{why}");
     pair.wait_serving(B).unwrap();
     observe_for(A_WHILE).unwrap();
-    assert_eq!(roles(&pair.a, silent), ["backup"], "it leaves it to B");
-    assert_eq!(roles(&pair.b, silent), ["active"]);
+    assert_eq!(roles(&pair.a, silent).unwrap(), ["backup"], "it leaves it to B");
+    assert_eq!(roles(&pair.b, silent).unwrap(), ["active"]);
     let ping = wgha_tests::Pinger::start(
         &pair.topology.client,
         pair.topology.plan.tunnel_server,
@@ -217,15 +218,4 @@ fn wait_witnessed(pair: &Pair) {
 fn wait_finding(node: &Node, finding: &str) {
     let what = format!("{} to find {finding}", node.which);
     wait_until(&what, SOON, || Ok(node.status()?["witness"]["finding"] == finding)).unwrap();
-}
-
-fn at(event: &Value) -> u64 {
-    event["at_ns"].as_u64().unwrap()
-}
-
-/// The roles that a node has taken since then.
-fn roles(node: &Node, since: u64) -> Vec<String> {
-    let events = node.events().unwrap().into_iter();
-    let roles = events.filter(|e| e["kind"] == "role" && at(e) >= since);
-    roles.map(|e| e["what"].as_str().unwrap().to_owned()).collect()
 }

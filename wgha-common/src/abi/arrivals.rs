@@ -2,10 +2,10 @@
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Arrivals {
-    /// `CLOCK_MONOTONIC` ns of the last frame of any kind but WireGuard's data in plain frames, which `TRAFFIC` counts; behind by
+    /// `CLOCK_BOOTTIME` ns of the last frame of any kind but WireGuard's data in plain frames, which `TRAFFIC` counts; behind by
     /// a tick and [`Arrivals::GRAIN`] at most. 0: none yet.
     pub any: u64,
-    /// `CLOCK_MONOTONIC` ns of the last answer of one of `GATEWAYS` to a solicitation or an ARP request from our own address.
+    /// `CLOCK_BOOTTIME` ns of the last answer of one of `GATEWAYS` to a solicitation or an ARP request from our own address.
     pub gateway: u64,
 }
 

@@ -42,17 +42,18 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Adds a column; what is entered from now on stands in it.
-    pub fn column(&mut self, name: String) {
+    /// Adds a column, and returns its number.
+    pub fn column(&mut self, name: String) -> usize {
         self.columns.push(name);
+        self.columns.len() - 1
     }
 
-    /// Enters an outcome.
-    pub fn enter(&mut self, test: String, outcome: Outcome) {
+    /// Enters an outcome in a column.
+    pub fn enter(&mut self, column: usize, test: String, outcome: Outcome) {
         let row = self.rows.entry(test).or_default();
         row.resize(self.columns.len(), None);
-        if let Some(last) = row.last_mut() {
-            *last = Some(outcome);
+        if let Some(place) = row.get_mut(column) {
+            *place = Some(outcome);
         }
     }
 
@@ -103,12 +104,12 @@ mod tests {
     fn every_test_has_a_place_in_every_column() {
         let mut matrix = Matrix::default();
         let seconds = Duration::from_secs;
-        matrix.column("6.1".to_owned());
-        matrix.enter("a".to_owned(), Outcome::Passed(seconds(3)));
-        matrix.enter("b".to_owned(), Outcome::Late(seconds(60)));
-        matrix.column("6.12".to_owned());
-        matrix.enter("b".to_owned(), Outcome::Passed(seconds(4)));
-        matrix.enter("c".to_owned(), Outcome::Died);
+        let older = matrix.column("6.1".to_owned());
+        let newer = matrix.column("6.12".to_owned());
+        matrix.enter(newer, "b".to_owned(), Outcome::Passed(seconds(4)));
+        matrix.enter(older, "a".to_owned(), Outcome::Passed(seconds(3)));
+        matrix.enter(older, "b".to_owned(), Outcome::Late(seconds(60)));
+        matrix.enter(newer, "c".to_owned(), Outcome::Died);
         let lines = matrix.to_string();
         let words = lines
             .lines()

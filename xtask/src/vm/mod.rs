@@ -6,7 +6,7 @@
 //! | `initramfs`, `cpio` | what is in the machine |
 //! | `init` | its first process |
 //! | `machine`, `cards`, `accelerator` | QEMU |
-//! | `suite`, `matrix` | what runs in it, and how that ended |
+//! | `place`, `suite`, `matrix` | what runs in it, and how that ended |
 
 mod accelerator;
 mod cards;
@@ -16,25 +16,15 @@ mod kernel;
 mod machine;
 mod matrix;
 mod modules;
+mod place;
 mod suite;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use wgha_tests::node;
 
-use self::{
-    accelerator::Accelerator,
-    initramfs::Contents,
-    kernel::Kernel,
-    machine::{Ended, Machine, Parts},
-    matrix::{Matrix, Outcome},
-    suite::Binary,
-};
+use self::{accelerator::Accelerator, initramfs::Contents, matrix::Matrix, place::Place, suite::Binary};
 use crate::{
     build_ebpf,
     install::{self, Tool},
@@ -57,14 +47,8 @@ const CHOSEN: [&str; 5] = [
 ];
 /// With network cards.
 const WITH_CARDS: [&str; 6] = ["cards::", "failover::", "fence::", "probes::", "handshakes::", "modes::"];
-/// What a test may take where it is not slowed down.
-const LIMIT: Duration = Duration::from_secs(75);
-
 /// What is measured unless something else is named: more would take an hour under emulation.
 const BENCH: &str = "failover --runs 3 --cases crash,crash/idle --contestants B,B2,W50,W10 --markdown";
-/// What a bench may take.
-const BENCH_LIMIT: Duration = Duration::from_secs(3600);
-
 /// What can be chosen.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -77,9 +61,9 @@ pub struct Args {
     #[arg(long, value_delimiter = ',')]
     mode: Vec<String>,
 
-    /// Who executes the machine; whoever is found to work unless named
-    #[arg(long, value_enum)]
-    accelerator: Option<Accelerator>,
+    /// Who executes the machine
+    #[arg(long, value_enum, default_value = "counted")]
+    accelerator: Accelerator,
 
     /// Instead of the tests, `cargo xtask bench` with these words in each machine
     #[arg(long, value_name = "WORDS", num_args = 0..=1, default_missing_value = BENCH)]
@@ -129,7 +113,14 @@ pub fn run_all() -> Result<(Counts, bool)> {
 impl Args {
     fn of(kernel: &str, filters: Vec<String>) -> Self {
         let kernel = kernel.to_owned();
-        Self { kernel, mode: Vec::new(), accelerator: None, bench: None, cards: false, filters }
+        Self {
+            kernel,
+            mode: Vec::new(),
+            accelerator: Accelerator::Counted,
+            bench: None,
+            cards: false,
+            filters,
+        }
     }
 
     fn modes(&self) -> Vec<&str> {
@@ -163,7 +154,7 @@ fn test(args: &Args) -> Result<Matrix> {
     let mut matrix = Matrix::default();
     for series in series(&args.kernel) {
         let place = Place::prepare(series, args, &contents)?;
-        place.test(series, &args.modes(), &binaries, &mut matrix)?;
+        place.test(&args.modes(), &binaries, &mut matrix)?;
     }
     println!("\n{matrix}");
     fs::write(cache().join("matrix"), matrix.to_string())?;
@@ -181,12 +172,12 @@ fn series(kernel: &str) -> Vec<&str> {
     if kernel == "all" { ALL.to_vec() } else { vec![kernel] }
 }
 
-/// Everything that does not depend on what is to run; returns where the kernel half is.
+/// Builds what does not depend on what is to run, as [`crate::test`] does; returns where the kernel half is.
 fn built() -> Result<PathBuf> {
     install::ensure(Tool::ALL)?;
     install::ensure(Tool::VM).context("there can be no virtual machine")?;
     let object = build_ebpf::build()?;
-    build_daemon()?;
+    run::shown(run::cargo().args(["build", "--workspace", "--bins"]))?;
     Ok(object)
 }
 
@@ -194,20 +185,9 @@ fn cache() -> PathBuf {
     run::workspace().join("target/vm")
 }
 
-/// The one that the environment names, as outside, or else one of our own.
+/// The one that the environment names, as outside, or else the one that was built.
 fn daemon() -> PathBuf {
-    std::env::var_os(node::BINARY).map_or_else(|| cache().join("build/debug/wgha"), PathBuf::from)
-}
-
-/// Optimized a little: the tests start it hundreds of times, and under emulation a plain debug build takes half a second
-/// only to begin.
-fn build_daemon() -> Result<()> {
-    if std::env::var_os(node::BINARY).is_some() {
-        return Ok(());
-    }
-    let mut command = run::cargo();
-    command.args(["build", "--package", "wgha"]).env("CARGO_TARGET_DIR", cache().join("build"));
-    run::shown(command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1"))
+    std::env::var_os(node::BINARY).map_or_else(|| run::workspace().join("target/debug/wgha"), PathBuf::from)
 }
 
 /// Paths that were compiled into the tests go through the folder of the package.
@@ -216,99 +196,4 @@ fn contents(binaries: &[Binary], object: PathBuf) -> Result<Contents> {
     let scapy = binaries.iter().any(|binary| ["verdicts", "wire"].contains(&binary.name.as_str()));
     let folders = vec![run::workspace().join("tests")];
     Ok(Contents { built: built.collect(), files: vec![object], folders, scapy })
-}
-
-/// A kernel, and all that is needed to boot it as often as is needed.
-struct Place {
-    kernel: Kernel,
-    folder: PathBuf,
-    initramfs: PathBuf,
-    accelerator: Accelerator,
-    cards: bool,
-}
-
-impl Place {
-    fn prepare(series: &str, args: &Args, contents: &Contents) -> Result<Self> {
-        let kernel = Kernel::take(series, &cache())?;
-        let folder = cache().join(&kernel.series);
-        // The last run's console and log.
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let initramfs = initramfs::write(&kernel, contents, &folder)?;
-        let find = || Accelerator::find(&kernel, &initramfs, &cache());
-        let accelerator = args.accelerator.map_or_else(find, Ok)?;
-        println!("\n== {} ({}), log and console in {}", kernel.release, accelerator.name(), folder.display());
-        Ok(Self { kernel, folder, initramfs, accelerator, cards: args.cards })
-    }
-
-    fn boot(&self) -> Result<Machine> {
-        let Self { kernel, folder, initramfs, accelerator, cards } = self;
-        let started = Instant::now();
-        let parts = Parts { kernel, initramfs, accelerator: *accelerator, folder, cards: *cards };
-        let machine = Machine::boot(&parts)?;
-        println!("booted in {:.1} s", started.elapsed().as_secs_f64());
-        Ok(machine)
-    }
-
-    /// What the harness goes by.
-    fn environment(&self, mode: &str) -> String {
-        let (slowness, daemon) = (self.accelerator.slowness(), daemon());
-        let cards = if self.cards { format!("WGHA_CARDS={} ", cards::addresses()) } else { String::new() };
-        format!(
-            "{cards}WGHA_OWN_CLOCK=1 WGHA_SLOW={slowness} WGHA_ATTACH={mode} WGHA_SKIP_NOT_ALLOWED=1 WGHA_BIN={}",
-            daemon.display()
-        )
-    }
-
-    /// Every test in every mode.
-    fn test(&self, series: &str, modes: &[&str], binaries: &[Binary], matrix: &mut Matrix) -> Result<()> {
-        let mut machine = None;
-        for mode in modes {
-            matrix.column(format!("{series} {mode}{}", if self.cards { ", cards" } else { "" }));
-            for (binary, test) in binaries.iter().flat_map(|b| b.tests.iter().map(move |test| (b, test))) {
-                let name = format!("{}::{test}", binary.name);
-                let outcome = self.one(&mut machine, mode, &binary.path, test)?;
-                println!("{outcome:<12} {name} ({mode})");
-                matrix.enter(name, outcome);
-            }
-        }
-        machine.map_or(Ok(()), Machine::off)
-    }
-
-    /// One test, in a new machine if there is none. A machine that dies or hangs is the test's fault, and the next one
-    /// gets a new one.
-    fn one(&self, machine: &mut Option<Machine>, mode: &str, binary: &Path, test: &str) -> Result<Outcome> {
-        let mut running = match machine.take() {
-            Some(running) => running,
-            None => self.boot()?,
-        };
-        let (environment, binary) = (self.environment(mode), binary.display());
-        let line = format!("{environment} exec {binary} --exact {test} --nocapture --test-threads=1");
-        let started = Instant::now();
-        let ended = running.run(&line, LIMIT * self.accelerator.slowness(), &mut |_| {});
-        let took = started.elapsed();
-        if let Err(e) = &ended {
-            println!("{e:#}");
-            return Ok(Outcome::Died);
-        }
-        *machine = Some(running);
-        Ok(match ended {
-            Ok(Ended::Code(0)) => Outcome::Passed(took),
-            Ok(Ended::Late) => Outcome::Late(took),
-            _ => Outcome::Failed(took),
-        })
-    }
-
-    /// The benches, with what they print shown.
-    fn bench(&self, words: &str) -> Result<()> {
-        let mut machine = self.boot()?;
-        let xtask = std::env::current_exe()?;
-        let line =
-            format!("{} exec {} bench {words} --out /tmp/bench", self.environment("auto"), xtask.display());
-        let ended = machine.run(&line, BENCH_LIMIT, &mut |said| println!("{said}"))?;
-        machine.run("cat /tmp/bench/*.json", LIMIT, &mut |_| {})?;
-        machine.off()?;
-        ensure!(ended == Ended::Code(0), "the bench has not ended well: {ended:?}");
-        Ok(())
-    }
 }
