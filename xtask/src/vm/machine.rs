@@ -27,11 +27,11 @@ const OFF: Duration = Duration::from_secs(20);
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// With this code.
-    Code(i32),
-    /// It was killed, as it took too long.
-    Late,
+pub struct Ended {
+    /// With this code; `None`: it was killed, as it took too long.
+    pub code: Option<i32>,
+    /// After so long, by the machine's clock.
+    pub took: Duration,
 }
 
 /// What is needed to boot one.
@@ -107,12 +107,8 @@ impl Machine {
     pub fn run(&mut self, line: &str, limit: Duration, said: &mut dyn FnMut(&str)) -> Result<Ended> {
         self.note(&format!("$ {line}"))?;
         writeln!(self.to, "{} {line}", limit.as_secs())?;
-        let code = self.wait_for("end ", self.accelerator.patience(limit), said)?;
-        match code.parse().with_context(|| code.clone())? {
-            // As timeout(1) says it, or the signal with which it has made an end.
-            124 | 137 => Ok(Ended::Late),
-            code => Ok(Ended::Code(code)),
-        }
+        let end = self.wait_for("end ", self.accelerator.patience(limit), said)?;
+        ended(&end).with_context(|| format!("what init says of an end: {end}"))
     }
 
     /// Switches it off.
@@ -184,6 +180,16 @@ fn command(parts: &Parts<'_>, console: &Path) -> Command {
     command
 }
 
+/// Reads code, begin and end.
+fn ended(said: &str) -> Option<Ended> {
+    let mut words = said.split(' ');
+    let code = words.next()?.parse().ok()?;
+    let [begun, end] = [words.next()?.parse::<f64>().ok()?, words.next()?.parse().ok()?];
+    // As timeout(1) says it, or the signal with which it has made an end.
+    let code = Some(code).filter(|code| ![124, 137].contains(code));
+    Some(Ended { code, took: Duration::try_from_secs_f64(end - begun).ok()? })
+}
+
 /// A path that nothing has yet.
 fn unused(folder: &Path, name: &str) -> PathBuf {
     let mut numbers = 1..;
@@ -192,4 +198,18 @@ fn unused(folder: &Path, name: &str) -> PathBuf {
         path = folder.join(format!("{name}.{}", numbers.next().unwrap_or(u32::MAX)));
     }
     path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_has_a_code_and_a_time_of_the_machines_own() {
+        let took = Duration::from_secs_f64(2.5);
+        assert_eq!(ended("0 3.00 5.50"), Some(Ended { code: Some(0), took }));
+        assert_eq!(ended("124 3.00 5.50"), Some(Ended { code: None, took }));
+        assert_eq!(ended("0 5.50"), None);
+        assert_eq!(ended("0 5.50 3.00"), None);
+    }
 }

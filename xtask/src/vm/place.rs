@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -127,19 +127,20 @@ impl Place {
         };
         let (environment, binary) = (self.environment(job.mode), job.binary.path.display());
         let line = format!("{environment} exec {binary} --exact {} --nocapture --test-threads=1", job.test);
-        let started = Instant::now();
         let limit = LIMIT * self.accelerator.slowness();
         let ended = running.run(&line, limit, &mut |line| said.push(line.to_owned()));
-        let took = started.elapsed();
-        if let Err(e) = &ended {
-            said.push(format!("{e:#}"));
-            return Ok(Outcome::Died);
-        }
+        let Ended { code, took } = match ended {
+            Ok(ended) => ended,
+            Err(e) => {
+                said.push(format!("{e:#}"));
+                return Ok(Outcome::Died);
+            }
+        };
         *machine = Some(running);
-        Ok(match ended {
-            Ok(Ended::Code(0)) => Outcome::Passed(took),
-            Ok(Ended::Late) => Outcome::Late(took),
-            _ => Outcome::Failed(took),
+        Ok(match code {
+            Some(0) => Outcome::Passed(took),
+            Some(_) => Outcome::Failed(took),
+            None => Outcome::Late(took),
         })
     }
 
@@ -155,7 +156,7 @@ impl Place {
         let ended = machine.run(&line, BENCH_LIMIT, &mut |said| println!("{said}"))?;
         machine.run("cat /tmp/bench/*.json", LIMIT, &mut |_| {})?;
         machine.off()?;
-        ensure!(ended == Ended::Code(0), "the bench has not ended well: {ended:?}");
+        ensure!(ended.code == Some(0), "the bench has not ended well: {ended:?}");
         Ok(())
     }
 
