@@ -56,6 +56,7 @@ impl World {
                 daemon.reaches = reaches;
                 self.tell_whether_reached(me);
             }
+            Action::HoldBackUntold | Action::HoldBackNoLonger => {}
             Action::ReportFinding { finding } => self.audit.seen.deaf += u64::from(finding == Finding::Deaf),
             Action::HoldBack { .. } => self.audit.seen.held_back += 1,
             Action::KeepOn { .. } => self.audit.seen.kept_on += 1,

@@ -118,7 +118,8 @@ fn settings(random: &mut Random, interval: u16) -> Settings {
     let priority = draw_priority(random);
     let preempt_delay = if random.one_in(4) { 5 * interval.duration() } else { Duration::ZERO };
     let preempt = !random.one_in(4);
-    Settings { priority, interval, preempt, preempt_delay, detect: None, authentication: None, health: None }
+    let (peers, detect, authentication, health) = (0, None, None, None);
+    Settings { priority, interval, preempt, preempt_delay, peers, detect, authentication, health }
 }
 
 pub fn draw_priority(random: &mut Random) -> Priority {
