@@ -419,6 +419,7 @@ impl Node {
         }
         let before = tunnel_state(&self.tunnel);
         let known = std::mem::replace(&mut self.tunnel, seen);
+        let replaced = known.link.map(|l| l.index) != self.tunnel.link.map(|l| l.index);
         if self.tunnel.silent && known.facts.is_some() {
             // Busy, or stopped: it is believed to be as it was until it answers or its link is gone.
             self.tunnel.facts = known.facts;
@@ -432,8 +433,11 @@ impl Node {
             self.carrier.take(Input::WireguardAsked { silent: self.tunnel.silent });
         }
         // After an effect of ours the machine waits to hear how it stands, changed or not.
-        if std::mem::take(&mut self.tunnel_untold) || state != before {
+        let changed = std::mem::take(&mut self.tunnel_untold) || state != before;
+        if changed || replaced {
             self.carrier.tell(|told, _| told.tunnels += 1);
+        }
+        if changed {
             self.carrier.take(Input::TunnelChanged(state));
         }
     }
@@ -448,9 +452,7 @@ impl Node {
                 self.carrier.take(Input::PeerIntroduced(who));
                 let _ = taken.send(()); // nobody is told then
             }
-            Heard::Waits { peer, lease } => self.carrier.take(Input::PeerWaits { peer, lease }),
-            Heard::Reaches { peer, reaches } => self.carrier.take(Input::PeerReaches { peer, reaches }),
-            Heard::Left(peer) => self.carrier.take(Input::PeerLeft(peer)),
+            Heard::Input(input) => self.carrier.take(input),
             Heard::Step { what, detail, at } => self.carrier.witness.step(what, detail, at),
             Heard::Report(report) => {
                 let before = std::mem::replace(&mut self.report, *report).unanswered_since;
