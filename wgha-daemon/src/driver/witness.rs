@@ -19,8 +19,7 @@ use crate::{
 pub const ALL_BACK: &str = "all_back";
 
 const UNTOLD: &str = "the role is not taken back yet: this node has not been told where the clients are";
-const IN_VAIN: &str =
-    "the role is taken back without knowing where the clients are: nobody has told for 5 s; they may be dark for 15 s";
+const IN_VAIN: &str = "the role is taken back without knowing where the clients are: nobody has told for 5 s; they may be dark for 15 s";
 
 /// How long after a look at the wall clock, which may be set meanwhile, ticks need none.
 const CLOCKS: Duration = Duration::from_secs(1);

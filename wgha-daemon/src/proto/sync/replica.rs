@@ -90,7 +90,8 @@ impl Replica {
 
     /// The device was read: one that was made anew has lost what it was given.
     pub fn device_read(&mut self, device: &[WireguardPeer], uplink: IfIndex) {
-        let differ: BTreeSet<_> = self.endpoints_to_set(device, uplink).into_iter().map(|(key, _)| key).collect();
+        let differ: BTreeSet<_> =
+            self.endpoints_to_set(device, uplink).into_iter().map(|(key, _)| key).collect();
         let lost = |peer: &WireguardPeer| peer.endpoint.is_none() && differ.contains(&peer.key);
         self.applied &= !device.iter().any(lost);
         self.applied |= differ.is_empty();
