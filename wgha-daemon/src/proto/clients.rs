@@ -13,8 +13,8 @@ use wgha_common::Timestamp;
 
 use super::{Action, Heard, Machine, State, timers::Timer};
 
-/// What has not come by then does not come: a channel is tried again within 2.5 s, so twice; and the Active Router of 10,000
-/// clients reads its device 2 s after it has taken over.
+/// What has not come by then does not come: an attempt to connect and the pause after it last 2.6 s, and a second one may be
+/// needed; a snapshot of 10,000 clients takes half a second, but is begun 2 s after the Active Router has taken over.
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// What is known of the clients.
