@@ -417,9 +417,8 @@ impl Node {
             self.tunnel_went_down = seen.went_down;
             return; // found in the middle of our own effect; looked at again after it
         }
-        let before = tunnel_state(&self.tunnel);
+        let (before, index) = (tunnel_state(&self.tunnel), self.tunnel.link.map(|l| l.index));
         let known = std::mem::replace(&mut self.tunnel, seen);
-        let replaced = known.link.map(|l| l.index) != self.tunnel.link.map(|l| l.index);
         if self.tunnel.silent && known.facts.is_some() {
             // Busy, or stopped: it is believed to be as it was until it answers or its link is gone.
             self.tunnel.facts = known.facts;
@@ -433,11 +432,12 @@ impl Node {
             self.carrier.take(Input::WireguardAsked { silent: self.tunnel.silent });
         }
         // After an effect of ours the machine waits to hear how it stands, changed or not.
-        let changed = std::mem::take(&mut self.tunnel_untold) || state != before;
-        if changed || replaced {
-            self.carrier.tell(|told, _| told.tunnels += 1);
+        let untold = std::mem::take(&mut self.tunnel_untold);
+        if (state.present, self.tunnel.link.map(|l| l.index)) != (before.present, index) {
+            self.carrier.tell(|told, _| told.devices += 1);
         }
-        if changed {
+        if untold || state != before {
+            self.carrier.tell(|told, _| told.tunnels += 1);
             self.carrier.take(Input::TunnelChanged(state));
         }
     }

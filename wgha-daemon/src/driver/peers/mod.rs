@@ -23,7 +23,7 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot, watch};
-use wgha_common::{Timestamp, abi::Direction, wire::wireguard::MessageType};
+use wgha_common::Timestamp;
 
 pub use report::{Peer as PeerReport, Report};
 
@@ -38,7 +38,6 @@ use super::{handshakes::Command, told::Told};
 use crate::{
     proto::{
         Input, Introduced, PeerId,
-        handshakes::Progress,
         peers::PeerKey,
         sync::{Fingerprints, Introduction, Publisher, Replica},
     },
@@ -161,8 +160,7 @@ impl Peers {
             raised,
             traffic,
         } = parts;
-        let [counted, stamped] = traffic;
-        let handshakes = Handshakes::new(&wireguard, move || progress(&counted), stamped, raised)?;
+        let handshakes = Handshakes::new(&wireguard, traffic, raised)?;
         Ok(Self {
             ourselves,
             told,
@@ -234,8 +232,10 @@ impl Peers {
         if told.sources != before.sources {
             self.reads.ring(clock::now());
         }
-        if told.tunnels != before.tunnels {
+        if told.devices != before.devices {
             self.ready.doubt(clock::now());
+        }
+        if (told.devices, told.tunnels) != (before.devices, before.tunnels) {
             self.reads.hurry();
         }
         if again && before.is_serving() {
@@ -474,15 +474,6 @@ impl Peers {
         self.report.unanswered_since = self.publisher.unanswered_since();
         // Full: the next one says it, too.
         let _ = self.heard.try_send(Heard::Report(Box::new(self.report.clone())));
-    }
-}
-
-/// How far handshakes have come. What cannot be read now is read the next time.
-fn progress(traffic: &TrafficReader) -> Progress {
-    let count = |direction, message| traffic.read(direction, message).map_or(0, |traffic| traffic.packets);
-    Progress {
-        initiations: count(Direction::Egress, MessageType::Initiation),
-        responses: count(Direction::Ingress, MessageType::Response),
     }
 }
 
