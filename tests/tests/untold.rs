@@ -45,12 +45,26 @@ fn nor_is_it_taken_back_before_by_a_server_that_listens_for_a_moment() {
     if !may_run() {
         return;
     }
-    let quick = |plan: &Plan, which| Settings {
-        advert_interval: format!("{}ms", patience(Duration::from_millis(10)).as_millis()),
-        ..Settings::seed(plan, which)
-    };
     let mut away = Away::begin(&quick);
     let since = away.a_returns(&quick);
+    away.expect_told_first(since);
+    away.expect_short(since);
+}
+
+#[test]
+fn nor_if_wg1_is_made_anew_under_the_daemon() {
+    if !may_run() {
+        return;
+    }
+    let mut pair = Pair::start(Topology::ipv6().unwrap(), quick).unwrap();
+    let ping = pair.ping().unwrap();
+    wait_until("the client's endpoint on B", SOON, || Ok(endpoint(&pair, B) != "(none)")).unwrap();
+    let deleted = monotonic_ns();
+    pair.topology.a.tunnel.delete().unwrap();
+    ping.wait_answer(deleted, Some(B), AFTER_WIREGUARD).unwrap();
+    let since = monotonic_ns();
+    pair.topology.a.tunnel.create().unwrap();
+    let away = Away { pair, ping };
     away.expect_told_first(since);
     away.expect_short(since);
 }
@@ -71,6 +85,28 @@ fn nobody_waits_for_ever_to_be_told() {
     away.ping.wait_answer(since, Some(A), AFTER_WIREGUARD).unwrap();
 }
 
+/// Who has been told already takes the role back when it always did: after it has listened.
+#[test]
+fn who_knows_the_clients_is_not_held_back() {
+    if !may_run() {
+        return;
+    }
+    let pair = Pair::ipv6().unwrap();
+    let ping = pair.ping().unwrap();
+    let down = monotonic_ns();
+    pair.topology.a.tunnel.set(false).unwrap();
+    ping.wait_answer(down, Some(B), AFTER_WIREGUARD).unwrap();
+    pair.a.wait_event("input", "endpoints_known", down, SOON).unwrap();
+    let up = monotonic_ns();
+    pair.topology.a.tunnel.set(true).unwrap();
+    let mended = pair.a.wait_event("role", "backup", up, SOON).unwrap();
+    let claimed = pair.a.wait_event("role", "claiming", up, SOON).unwrap();
+    println!("it has listened for {:?}", Duration::from_nanos(at(&claimed) - at(&mended)));
+    ping.wait_answer(up, Some(A), AFTER_WIREGUARD).unwrap();
+    let events = pair.a.events().unwrap();
+    assert!(!events.iter().any(|e| e["what"] == "held_back" && at(e) >= down), "{events:#?}");
+}
+
 /// From a dead Active the role is taken, known clients or not.
 #[test]
 fn a_dead_active_is_not_waited_for() {
@@ -86,6 +122,12 @@ fn a_dead_active_is_not_waited_for() {
     assert!(!taken["detail"].as_str().unwrap().contains("preempted"), "{taken}");
     let in_vain = |e: &Value| e["what"] == "held_back_in_vain";
     assert!(!away.pair.a.events().unwrap().iter().any(in_vain), "{taken}");
+}
+
+/// Who starts listens for 36 ms only.
+fn quick(plan: &Plan, which: Which) -> Settings {
+    let advert_interval = format!("{}ms", patience(Duration::from_millis(10)).as_millis());
+    Settings { advert_interval, ..Settings::seed(plan, which) }
 }
 
 /// What A, which outranks B, finds when it comes back.
