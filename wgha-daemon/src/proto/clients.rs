@@ -42,7 +42,7 @@ impl Machine {
         self.clients.known = false;
     }
 
-    /// Nobody has told us in time: clients that are left to find out by themselves are better off than those that wait for ever.
+    /// Nobody has told us in time, and may never: who preempts is to serve after all.
     pub(super) fn untold_due(&mut self, now: Timestamp) {
         self.push(Action::HoldBackNoLonger);
         self.decide_anew(now);
@@ -88,9 +88,10 @@ impl Machine {
         }
     }
 
-    /// Whoever has overslept meanwhile finds that out at the deadline that it has missed (I3), and decides later.
+    /// Now, if somebody serves as far as we have heard. Whoever has overslept has heard nobody, and listens first (I3).
     fn decide_anew(&mut self, now: Timestamp) {
-        if self.state == State::Backup && self.timers.at(Timer::ActiveDown).is_some_and(|due| due > now) {
+        let serves = self.election.active.is_some_and(|active| self.silent_from(&active) > now);
+        if self.state == State::Backup && serves {
             self.ask(now);
         }
     }
