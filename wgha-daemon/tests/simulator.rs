@@ -27,6 +27,7 @@
 //! | I6: the lease is renewed before its advert leaves (`adverts::advertise`) | 865 |
 //! | I6: an Active_Down_Interval of two adverts | 29 |
 //! | I7: the kernel half does not end an outranked lease (the model's `claim`) | 2 |
+//! | whoever has not been told where the clients are claims the role all the same (`awaits_endpoints`) | 24 |
 //! | I10: a lease that cannot be written is nobody's business (`map_failed`) | 4,207 |
 //! | a Backup that was not answered does not ask again | 0 |
 //! | I3: probes that were late themselves count (`Pace::patience`) | 202,830 |

@@ -263,6 +263,7 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
                 None
             }
             Action::ReportFinding { .. } | Action::HoldBack { .. } => None,
+            Action::HoldBackUntold | Action::HoldBackNoLonger => None,
             Action::StartHandshakes => {
                 let now = self.datapath.now();
                 self.command(Command::Go(now));

@@ -417,7 +417,7 @@ impl Node {
             self.tunnel_went_down = seen.went_down;
             return; // found in the middle of our own effect; looked at again after it
         }
-        let before = tunnel_state(&self.tunnel);
+        let (before, index) = (tunnel_state(&self.tunnel), self.tunnel.link.map(|l| l.index));
         let known = std::mem::replace(&mut self.tunnel, seen);
         if self.tunnel.silent && known.facts.is_some() {
             // Busy, or stopped: it is believed to be as it was until it answers or its link is gone.
@@ -432,7 +432,11 @@ impl Node {
             self.carrier.take(Input::WireguardAsked { silent: self.tunnel.silent });
         }
         // After an effect of ours the machine waits to hear how it stands, changed or not.
-        if std::mem::take(&mut self.tunnel_untold) || state != before {
+        let untold = std::mem::take(&mut self.tunnel_untold);
+        if (state.present, self.tunnel.link.map(|l| l.index)) != (before.present, index) {
+            self.carrier.tell(|told, _| told.devices += 1);
+        }
+        if untold || state != before {
             self.carrier.tell(|told, _| told.tunnels += 1);
             self.carrier.take(Input::TunnelChanged(state));
         }
@@ -448,9 +452,7 @@ impl Node {
                 self.carrier.take(Input::PeerIntroduced(who));
                 let _ = taken.send(()); // nobody is told then
             }
-            Heard::Waits { peer, lease } => self.carrier.take(Input::PeerWaits { peer, lease }),
-            Heard::Reaches { peer, reaches } => self.carrier.take(Input::PeerReaches { peer, reaches }),
-            Heard::Left(peer) => self.carrier.take(Input::PeerLeft(peer)),
+            Heard::Input(input) => self.carrier.take(input),
             Heard::Step { what, detail, at } => self.carrier.witness.step(what, detail, at),
             Heard::Report(report) => {
                 let before = std::mem::replace(&mut self.report, *report).unanswered_since;

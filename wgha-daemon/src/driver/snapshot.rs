@@ -21,6 +21,9 @@ use crate::{
     sys::{check, clock},
 };
 
+/// Why a node that preempts may not do so yet.
+const UNTOLD: &str = "it has not been told where the clients are";
+
 /// Everything that `wgha status` shows, as it is now.
 #[must_use]
 pub fn of(node: &Node) -> Snapshot {
@@ -76,6 +79,7 @@ fn vrrp(node: &Node, machine: &Machine) -> VrrpStatus {
         priority: machine.priority(),
         advert_interval_ms: u32::from(vrrp.advert_interval.number()) * 10,
         preempt: vrrp.preempt,
+        held_back: machine.is_held_back().then(|| UNTOLD.to_owned()),
         virtual_addresses: vrrp
             .virtual_addresses
             .iter()

@@ -357,6 +357,7 @@ fn settings(config: &Config, conduct: &Conduct) -> Settings {
         interval: config.vrrp.advert_interval,
         preempt: config.vrrp.preempt,
         preempt_delay: config.vrrp.preempt_delay,
+        peers: config.peers.len(),
         detect: (!config.peers.is_empty()).then(|| detect(config, conduct)),
         authentication: config.vrrp.authentication.then_some(Authentication { peers: config.peers.len() }),
         health: Some(config.health),

@@ -18,6 +18,8 @@ pub struct Told {
     pub sources: u64,
     /// How often the WireGuard interface has changed.
     pub tunnels: u64,
+    /// How often it was another one, or none.
+    pub devices: u64,
     /// How long our lease may last after its last renewal, unless as usual.
     pub lease: Option<Duration>,
     /// Whether this node reaches the gateway and could serve, if it can tell.

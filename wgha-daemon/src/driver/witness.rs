@@ -18,6 +18,9 @@ use crate::{
 /// The step that ends a failover.
 pub const ALL_BACK: &str = "all_back";
 
+const UNTOLD: &str = "the role is not taken back yet: this node has not been told where the clients are";
+const IN_VAIN: &str = "the role is taken back without knowing where the clients are: nobody has told for 5 s; they may be dark for 15 s";
+
 /// How long after a look at the wall clock, which may be set meanwhile, ticks need none.
 const CLOCKS: Duration = Duration::from_secs(1);
 
@@ -118,6 +121,11 @@ impl Recording {
         self.recorder.record(Kind::Effect, "held_back", why, now);
     }
 
+    fn untold(&mut self, what: &str, why: &str, now: Timestamp) {
+        warn!("{why}");
+        self.recorder.record(Kind::Effect, what, why, now);
+    }
+
     fn handed_over(&mut self, now: Timestamp) {
         self.recorder.record(Kind::Effect, "handed_over", "", now);
         if let Some(notifier) = &self.notifier {
@@ -183,6 +191,9 @@ impl Witness for Recording {
         if let Input::GatewayAnswered(at) = input {
             self.gateway_answered(*at);
         }
+        if self.state == State::Active && *input == Input::EndpointsLost {
+            return; // as always: it knows better itself
+        }
         let Some((kind, what, detail)) = told(input) else { return };
         debug!("{what}: {detail}");
         self.recorder.record(kind, what, detail, at);
@@ -199,6 +210,8 @@ impl Witness for Recording {
             Action::HandOver => self.handed_over(now),
             Action::ReportFinding { finding } => self.found(*finding, now),
             Action::HoldBack { finding } => self.held_back(*finding, now),
+            Action::HoldBackUntold => self.untold("held_back", UNTOLD, now),
+            Action::HoldBackNoLonger => self.untold("held_back_in_vain", IN_VAIN, now),
             Action::KeepOn { why } => self.recorder.record(Kind::Effect, "reload_refused", why.clone(), now),
             _ => {}
         }
@@ -232,6 +245,8 @@ fn told(input: &Input) -> Option<(Kind, &'static str, String)> {
         Input::Answered(_) | Input::PeerIntroduced(_) | Input::PeerLeft(_) => return None,
         Input::PeerWaits { .. } | Input::PeerReaches { .. } | Input::Listened(_) => return None,
         Input::TrafficRead(_) | Input::ClientsUnanswered(_) => return None,
+        Input::EndpointsKnown => (Kind::Input, "endpoints_known", String::new()),
+        Input::EndpointsLost => (Kind::Input, "endpoints_lost", String::new()),
         Input::GatewaysChanged(gateways) => {
             let list: Vec<_> = gateways.iter().map(ToString::to_string).collect();
             let list = if list.is_empty() { "no default route".to_owned() } else { list.join(", ") };

@@ -62,6 +62,10 @@ pub enum Action {
         /// Why.
         finding: Finding,
     },
+    /// This node would have preempted, and does not yet: it has not been told where WireGuard's clients are. For people.
+    HoldBackUntold,
+    /// It has not been told in time, and preempts all the same. For people.
+    HoldBackNoLonger,
     /// Read what the kernel half has counted of WireGuard, and answer with [`super::Input::TrafficRead`].
     ReadTraffic,
     /// Ask WireGuard how it is; [`super::Input::WireguardAsked`] follows when that has changed.

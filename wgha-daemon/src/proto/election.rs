@@ -87,6 +87,7 @@ impl Machine {
             ..Election::new(self.settings.interval)
         };
         self.timers.leave_role();
+        self.hold_back_anew();
         self.arm_active_down(now);
         self.enter(State::Backup, reason, now);
     }
@@ -153,7 +154,8 @@ impl Machine {
     }
 
     /// Adopts the Active Router's interval and waits from the arrival of its advert.
-    fn obey(&mut self, heard: Heard) {
+    pub(super) fn obey(&mut self, heard: Heard) {
+        self.timers.disarm(Timer::Untold);
         self.election.interval = heard.interval;
         self.election.basis = heard.at;
         self.election.active = Some(heard);
@@ -297,6 +299,8 @@ impl Machine {
             // A way for adverts is broken, not the router.
         } else if live.is_empty() && self.is_silence(dead.as_ref()) && !self.may_believe_silence(now) {
             // It may be ours.
+        } else if self.awaits_endpoints(&live, now) {
+            self.leave_role_to(&live);
         } else {
             self.election.elected_on = asked;
             if live.is_empty() {

@@ -86,6 +86,10 @@ pub enum Input {
     },
     /// Since when several clients that had just been heard are spoken to and do not answer; none: there are none such.
     ClientsUnanswered(Option<Timestamp>),
+    /// The Active has told where all of WireGuard's clients are, and our own WireGuard has it so.
+    EndpointsKnown,
+    /// It has them no more, or they are not to be relied on: our WireGuard was made anew, or we have served meanwhile.
+    EndpointsLost,
     /// SIGTERM, SIGINT, or a stop through the control socket.
     StopRequested,
     /// Another program is to take this one's place, with all that it serves.

@@ -8,6 +8,7 @@ use wgha_common::Timestamp;
 use super::{
     Action, Detect, Inherited, Input, Reason, Settings, State,
     adverts::Adverts,
+    clients::Clients,
     detect::Prober,
     election::Election,
     group::Group,
@@ -42,6 +43,7 @@ pub struct Machine {
     pub(super) prober: Prober,
     pub(super) acquaintances: Acquaintances,
     pub(super) rivals: Rivals,
+    pub(super) clients: Clients,
     pub(super) health: Health,
     pub(super) hearing: Hearing,
     pub(super) witness: Witness,
@@ -79,6 +81,7 @@ impl Machine {
             prober: Prober::default(),
             acquaintances: Acquaintances::default(),
             rivals: Rivals::default(),
+            clients: Clients::default(),
             health: Health::default(),
             hearing: Hearing::default(),
             witness: Witness::default(),
@@ -128,6 +131,8 @@ impl Machine {
             Input::TrafficRead(sample) => self.traffic_read(sample, now),
             Input::WireguardAsked { silent } => self.wireguard_asked(silent, now),
             Input::ClientsUnanswered(since) => self.clients_unanswered(since),
+            Input::EndpointsKnown => self.endpoints_known(now),
+            Input::EndpointsLost => self.endpoints_lost(),
             Input::StopRequested => self.stop_requested(now),
             Input::ReloadRequested => self.reload_requested(),
         }
@@ -270,6 +275,7 @@ impl Machine {
                 Timer::Suspicion => self.suspicion_due(now),
                 Timer::Greet => self.greet(now),
                 Timer::Hearing => self.hearing_due(due, now),
+                Timer::Untold => self.untold_due(now),
             }
         }
     }

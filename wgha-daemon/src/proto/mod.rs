@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `machine` | dispatch, start, stop, faults |
 //! | `election` | who serves: Backup, Active, and what both make of an advert |
-//! | `claim` | preemption: tell first, then serve |
+//! | `claim`, `clients` | preemption: tell first, then serve; but not before we know whom |
 //! | `detect`, `prober`, `introduced` | probes to the Active Router, and our rank among those that would follow it |
 //! | `rivals` | probes of a node that holds the role: who may serve beside us |
 //! | `trust` | what an advert is worth where claims have to be proven |
@@ -37,6 +37,7 @@
 mod action;
 mod adverts;
 mod claim;
+mod clients;
 mod detect;
 mod election;
 mod gateway;

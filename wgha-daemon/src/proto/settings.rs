@@ -15,6 +15,8 @@ pub struct Settings {
     pub preempt: bool,
     /// How long after the start, or after a fault was mended, a lower Active Router is left alone.
     pub preempt_delay: Duration,
+    /// How many other servers are configured.
+    pub peers: usize,
     /// Probes between the servers; `None`: no other servers are configured, adverts alone decide.
     pub detect: Option<Detect>,
     /// Claims have to be proven by probes; `None`: adverts are obeyed as RFC 9568 says.

@@ -33,11 +33,13 @@ pub(super) enum Timer {
     Hearing = 13,
     /// What was suspected of WireGuard here may be over.
     Suspicion = 14,
+    /// Nobody has told us where the clients are.
+    Untold = 15,
 }
 
 impl Timer {
     /// How many there are.
-    pub(super) const COUNT: usize = 15;
+    pub(super) const COUNT: usize = 16;
 
     const ALL: [Self; Self::COUNT] = [
         Self::ActiveDown,
@@ -55,6 +57,7 @@ impl Timer {
         Self::Greet,
         Self::Hearing,
         Self::Suspicion,
+        Self::Untold,
     ];
 }
 

@@ -22,6 +22,7 @@ pub(crate) fn active() -> Snapshot {
             priority: 100,
             advert_interval_ms: 100,
             preempt: true,
+            held_back: None,
             virtual_addresses: vec!["2001:db8:1::2/64".into()],
             held: true,
             active_router: Some("self".into()),

@@ -66,6 +66,8 @@ pub struct VrrpStatus {
     pub advert_interval_ms: u32,
     /// Whether a higher priority takes the role back.
     pub preempt: bool,
+    /// Why it would take the role back now and does not yet; none when nothing holds it back.
+    pub held_back: Option<String>,
     /// The VIPs.
     pub virtual_addresses: Vec<String>,
     /// Whether this node holds them.

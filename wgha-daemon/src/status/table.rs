@@ -131,7 +131,9 @@ fn rows(s: &Snapshot) -> Vec<Row> {
 fn virtual_router(s: &Snapshot) -> String {
     let v = &s.vrrp;
     let preempts = if v.preempt { "preempts" } else { "does not preempt" };
-    format!("VRID {}, priority {}, advert every {} ms, {preempts}", v.id, v.priority, v.advert_interval_ms)
+    let held_back = v.held_back.as_ref().map_or(String::new(), |why| format!(", HELD BACK: {why}"));
+    let (id, priority, interval) = (v.id, v.priority, v.advert_interval_ms);
+    format!("VRID {id}, priority {priority}, advert every {interval} ms, {preempts}{held_back}")
 }
 
 fn addresses(s: &Snapshot) -> String {
@@ -362,6 +364,17 @@ mod tests {
         assert!(table(&s, SystemTime::UNIX_EPOCH).starts_with("ACTIVE ("));
         s.role_since_s = 1e10;
         assert!(table(&s, SystemTime::now()).starts_with("ACTIVE ("), "since before there was a clock");
+    }
+
+    #[test]
+    fn what_holds_a_server_back_is_shown() {
+        let mut s = example::backup();
+        s.vrrp.held_back = Some("it has not been told where the clients are".into());
+        let shown = virtual_router(&s);
+        assert!(
+            shown.ends_with("preempts, HELD BACK: it has not been told where the clients are"),
+            "{shown}"
+        );
     }
 
     #[test]

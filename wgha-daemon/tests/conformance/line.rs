@@ -192,6 +192,8 @@ pub fn words_of(action: &Action, zero: Zero) -> Vec<String> {
         Action::TellWhetherReached { reaches } => vec!["tell_reached".into(), said(*reaches).into()],
         Action::ReportFinding { finding } => vec!["found".into(), format!("{finding:?}")],
         Action::HoldBack { finding } => vec!["hold_back".into(), format!("{finding:?}")],
+        Action::HoldBackUntold => name("hold_back_untold"),
+        Action::HoldBackNoLonger => name("hold_back_no_longer"),
         Action::ReadTraffic => name("read_traffic"),
         Action::AskWireguard => name("ask_wireguard"),
         Action::TellHealth { priority, fit } => {

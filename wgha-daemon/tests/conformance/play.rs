@@ -47,6 +47,7 @@ impl Stage {
             interval: line::interval("100ms").unwrap(),
             preempt: true,
             preempt_delay: Duration::ZERO,
+            peers: 0,
             detect: None,
             authentication: None,
             health: None,
@@ -75,6 +76,7 @@ impl Stage {
         settings.preempt = pairs.take("preempt", line::yes)?.unwrap_or(settings.preempt);
         settings.preempt_delay =
             pairs.take("preempt_delay", line::duration)?.unwrap_or(settings.preempt_delay);
+        settings.peers = pairs.take("peers", parse)?.unwrap_or(settings.peers);
         settings.detect = pairs.take("detect", line::detect)?.or(settings.detect);
         let peers = pairs.take("authentication", parse)?.map(|peers| Authentication { peers });
         settings.authentication = peers.or(settings.authentication);
@@ -125,6 +127,8 @@ impl Stage {
             ["traffic", words @ ..] => Input::TrafficRead(line::sample(words)?),
             ["wireguard", "silent"] => Input::WireguardAsked { silent: true },
             ["wireguard", "answers"] => Input::WireguardAsked { silent: false },
+            ["endpoints", "known"] => Input::EndpointsKnown,
+            ["endpoints", "lost"] => Input::EndpointsLost,
             ["unanswered", since] => Input::ClientsUnanswered(Some(self.zero.moment(since)?)),
             ["uplink", words @ ..] => Input::UplinkChanged(uplink(words)?),
             ["tunnel", word] => Input::TunnelChanged(tunnel(word)?),
@@ -228,6 +232,7 @@ impl Stage {
             "stalls" => is("count of stalls", machine.suppressed_stalls().to_string()),
             "peers" => is("list of peers", peers(machine)),
             "finding" => is("finding", format!("{:?}", machine.finding())),
+            "held_back" => is("waiting", if machine.is_held_back() { "yes" } else { "no" }.into()),
             "holds_vip" => is("VIP", if machine.holds_vip() { "yes" } else { "no" }.into()),
             "problems" if machine.problems().is_empty() => is("list of problems", none()),
             "problems" => is("list of problems", machine.problems().join("; ")),

@@ -180,7 +180,7 @@ impl Audit {
             Action::SendProbe { up: false, .. } => daemon.machine.state() == State::Backup,
             Action::Report { role, reason } => {
                 self.seen.count(*role, reason);
-                true
+                *role != State::Claiming || !rules::claims_untold(node, &self.records[node.me], now)
             }
             _ => true,
         };

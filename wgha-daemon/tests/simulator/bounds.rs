@@ -37,6 +37,8 @@ pub const MEET: u64 = 350 * MILLI;
 pub const PROOF: u64 = MEET + 1_600 * MILLI;
 /// A tunnel that somebody has set up on a node that does not serve is lowered by then.
 pub const STRAY: u64 = 5_100 * MILLI;
+/// Nobody waits for longer to be told where the clients are, by its own clock.
+pub const UNTOLD: u64 = 5_001 * MILLI;
 /// A node that was asked to stop has undone everything by then: a few effects of 40 ms at most.
 pub const STOPPING: u64 = 500 * MILLI;
 

@@ -1,8 +1,8 @@
 //! The peer channel between the daemons.
 
-use wgha::proto::{Input, Introduced, PeerId};
+use wgha::proto::{Input, Introduced, PeerId, State};
 
-use crate::{bounds::MILLI, queue::Event, world::World};
+use crate::{bounds::MILLI, node::Daemon, queue::Event, world::World};
 
 const MICRO: u64 = 1_000;
 
@@ -49,6 +49,43 @@ impl World {
             }
             self.wake_soon(me);
             self.say_what_is_reached(peer, me);
+            self.brief_soon(me);
+        }
+    }
+
+    /// Somebody else may serve now, or its own WireGuard is another one: it is told where the clients are, or knows no more.
+    pub fn brief_soon(&mut self, me: usize) {
+        let most = if self.delays.one_in(8) { 300 * MILLI } else { 20 * MILLI };
+        let at = self.now + self.delays.between(100 * MICRO, most);
+        let incarnation = self.nodes[me].incarnation;
+        self.at(at, Event::Brief { node: me, incarnation });
+    }
+
+    pub fn brief_others(&mut self, me: usize) {
+        (0..self.nodes.len()).filter(|other| *other != me).for_each(|other| self.brief_soon(other));
+    }
+
+    /// Whoever serves tells those that do not, as far as they can hear it.
+    pub fn brief(&mut self, me: usize, incarnation: u32) {
+        let node = &self.nodes[me];
+        let Some(daemon) = node.daemon.as_ref().filter(|_| node.incarnation == incarnation) else { return };
+        let is_active = |d: &Daemon| d.machine.state() == State::Active;
+        let meant = node.group.present && !is_active(daemon);
+        let knows = daemon.knows_clients;
+        let serves = |n: usize| n != me && self.nodes[n].daemon.as_ref().is_some_and(is_active);
+        let tellers = |n: &usize| serves(*n) && daemon.introduced[*n].is_some();
+        let teller = (0..self.nodes.len()).find(tellers);
+        let hears = |n: usize| self.carries(n, me) && self.carries(me, n) && self.nodes[n].is_awake();
+        let input = match teller {
+            _ if !meant => Input::EndpointsLost,
+            Some(teller) if hears(teller) => Input::EndpointsKnown,
+            Some(_) if !knows => {
+                return self.at(self.now + 100 * MILLI, Event::Brief { node: me, incarnation });
+            }
+            _ => return,
+        };
+        if knows != (input == Input::EndpointsKnown) {
+            self.told(me, incarnation, input);
         }
     }
 

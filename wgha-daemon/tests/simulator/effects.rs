@@ -1,6 +1,6 @@
 //! What becomes of a machine's actions.
 
-use wgha::proto::{Action, Finding, Input};
+use wgha::proto::{Action, Finding, Input, State};
 use wgha_common::{
     Timestamp,
     abi::{Lease, Role},
@@ -46,7 +46,13 @@ impl World {
                 daemon.told_lease = Some(lease);
                 self.tell_lease(me);
             }
-            Action::Report { .. } | Action::StartHandshakes | Action::StopHandshakes => {}
+            Action::Report { role, .. } => {
+                self.brief_soon(me);
+                if role == State::Active {
+                    self.brief_others(me);
+                }
+            }
+            Action::StartHandshakes | Action::StopHandshakes => {}
             // Traffic is not simulated.
             Action::ReadTraffic | Action::AskWireguard => {}
             Action::TellHealth { .. } | Action::ReportHealth { .. } => {}
@@ -56,6 +62,8 @@ impl World {
                 daemon.reaches = reaches;
                 self.tell_whether_reached(me);
             }
+            Action::HoldBackUntold => self.audit.seen.untold += 1,
+            Action::HoldBackNoLonger => self.audit.seen.in_vain += 1,
             Action::ReportFinding { finding } => self.audit.seen.deaf += u64::from(finding == Finding::Deaf),
             Action::HoldBack { .. } => self.audit.seen.held_back += 1,
             Action::KeepOn { .. } => self.audit.seen.kept_on += 1,

@@ -219,6 +219,7 @@ impl World {
             group.up = false;
             let tunnel = group.tunnel();
             self.notify(me, tunnel);
+            self.brief_soon(me);
         }
     }
 

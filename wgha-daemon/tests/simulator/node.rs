@@ -83,6 +83,8 @@ pub struct Daemon {
     pub last_told: u64,
     /// With which discriminator each peer has introduced itself.
     pub introduced: Vec<Option<u32>>,
+    /// It was told last that its WireGuard knows where the clients are.
+    pub knows_clients: bool,
     /// How long its lease may last, if it has told so since it runs.
     pub told_lease: Option<Duration>,
     /// Whether it reaches the gateway, by its own word.
@@ -219,6 +221,7 @@ impl Node {
             lease: self.kernel.lease,
             last_told: 0,
             introduced: vec![None; self.kernel.routers.len()],
+            knows_clients: false,
             told_lease: goes_on.then_some(MAINTENANCE),
             reaches: None,
         });

@@ -58,6 +58,11 @@ impl World {
             if self.trace {
                 eprintln!("{:>14.6} node {me}: {input:?}", self.now as f64 / 1e6);
             }
+            match input {
+                Input::EndpointsKnown => daemon.knows_clients = true,
+                Input::EndpointsLost => daemon.knows_clients = false,
+                _ => {}
+            }
             let told = if let Input::PeerIntroduced(told) = &input { Some(*told) } else { None };
             daemon.handle(input, clock);
             told.into_iter().for_each(|told| self.say_that_we_wait(me, &told));

@@ -18,6 +18,11 @@ pub enum Event {
         nodes: [usize; 2],
         incarnations: [u32; 2],
     },
+    /// What its WireGuard knows of the clients may be news.
+    Brief {
+        node: usize,
+        incarnation: u32,
+    },
     Wake {
         node: usize,
         incarnation: u32,
@@ -49,6 +54,7 @@ impl Event {
             self,
             Self::Frame { packet: Packet::Probe(_) | Packet::Answer(_) | Packet::Neighbour, .. }
                 | Self::Wake { .. }
+                | Self::Brief { .. }
         )
     }
 }

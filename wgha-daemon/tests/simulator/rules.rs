@@ -8,6 +8,7 @@
 //! | Two nodes within reach do not both serve (I7) | [`Bounds::both`]; [`Bounds::both_asleep`] if one of them stands still; [`MEET`] more where claims have to be proven |
 //! | A node whose daemon has done what it had to do serves only as Active, and lets adverts out only as Claiming or Active (I4) | none |
 //! | Who is able to serve, and hears nobody who does, serves | [`Bounds::nobody`] after the last disturbance of anybody that it hears or is heard by |
+//! | Who may be told where the clients are does not claim the role before it has been | it waits [`UNTOLD`] at most |
 //! | Who suddenly hears nothing, not even the gateway that had answered it, does not go on to serve | [`DEAF`] |
 //! | Every state is left again: a claim is decided, a stop ends, and an Active Router without a lease notices (I5) | [`Bounds::claiming`], [`STOPPING`], [`Bounds::deluded`] |
 //! | In the end one serves, the best if all preempt, with VIP and tunnel; the others have neither, and stand by | |
@@ -27,9 +28,10 @@ use wgha::proto::{Reason, State};
 use wgha_common::abi::{Role, outranks};
 
 use crate::{
-    audit::Found,
+    audit::{Found, Record},
     bounds::{
         DEAF, ESTABLISHED, HANDED_OVER, LATELY, MEET, MEMORY, MILLI, PROOF, REACH, RELOAD, STOPPING, STRAY,
+        UNTOLD,
     },
     kernel::address,
     node::Node,
@@ -255,6 +257,13 @@ pub fn check_deaf(world: &World) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Who has not been told where the clients are claims nothing, unless it has waited for long enough. `node` is as before.
+pub fn claims_untold(node: &Node, record: &Record, now: u64) -> bool {
+    let untold = node.settings.peers > 0 && node.daemon.as_ref().is_some_and(|d| !d.knows_clients);
+    let waits = |(state, since): (State, u64)| state == State::Backup && now - since < UNTOLD - 2 * MILLI;
+    untold && record.state.is_some_and(waits)
 }
 
 /// A state that is never left.

@@ -6,7 +6,7 @@ use wgha::proto::{Authentication, Detect, Settings};
 use wgha_common::{Centiseconds, Priority};
 
 use crate::{
-    bounds::{MAX_DELAY, MAX_LATENCY, MILLI, STRAY},
+    bounds::{MAX_DELAY, MAX_LATENCY, MILLI, STRAY, UNTOLD},
     network::MOST_NODES,
     random::Random,
     trouble::{Incident, Trouble},
@@ -54,6 +54,9 @@ impl Schedule {
         let witness = random.one_in(2);
         let end = if witness { end + hearing_again(&incidents) } else { end };
         add_probes(random, &mut nodes, end);
+        // Nor is it told where the clients are.
+        let untold = stranger.is_some() || nodes.iter().any(|n| n.detect.is_none());
+        let end = if untold && nodes.iter().any(|n| n.detect.is_some()) { end + UNTOLD } else { end };
         // Who never meets the others cannot prove anything to them.
         if stranger.is_none() && nodes.iter().all(|n| n.detect.is_some()) && random.one_in(2) {
             let peers = nodes.len() - 1;
@@ -118,7 +121,8 @@ fn settings(random: &mut Random, interval: u16) -> Settings {
     let priority = draw_priority(random);
     let preempt_delay = if random.one_in(4) { 5 * interval.duration() } else { Duration::ZERO };
     let preempt = !random.one_in(4);
-    Settings { priority, interval, preempt, preempt_delay, detect: None, authentication: None, health: None }
+    let (peers, detect, authentication, health) = (0, None, None, None);
+    Settings { priority, interval, preempt, preempt_delay, peers, detect, authentication, health }
 }
 
 pub fn draw_priority(random: &mut Random) -> Priority {
@@ -146,7 +150,9 @@ fn add_probes(random: &mut Random, nodes: &mut [Settings], end: u64) {
     for node in nodes.iter_mut() {
         node.detect = Some(if alike { common } else { draw(random) });
     }
+    let peers = nodes.len() - 1;
     without.into_iter().for_each(|n| nodes[n].detect = None);
+    nodes.iter_mut().filter(|n| n.detect.is_some()).for_each(|n| n.peers = peers);
 }
 
 fn incidents(random: &mut Random, nodes: usize, unit: u64) -> Vec<Incident> {

@@ -26,18 +26,22 @@ pub struct Seen {
     pub deaf: u64,
     /// Backups that have not believed a silence.
     pub held_back: u64,
+    /// Those that have not preempted yet, because nobody has told them where the clients are.
+    pub untold: u64,
+    /// Those that have been told by nobody in time.
+    pub in_vain: u64,
     /// Moments at which two served, each within its bound.
     pub both: u64,
 }
 
 impl Seen {
-    fn all(&mut self) -> [&mut u64; 16] {
+    fn all(&mut self) -> [&mut u64; 18] {
         let Self { active, claiming, fault, stopping, lapsed, outranked, resigned, .. } = self;
         let Self { unanswered, admin_down, strict, both, made_way, went_on, kept_on, .. } = self;
-        let Self { deaf, held_back, .. } = self;
+        let Self { deaf, held_back, untold, in_vain, .. } = self;
         [
             active, claiming, fault, stopping, lapsed, outranked, resigned, unanswered, admin_down, strict,
-            both, made_way, went_on, kept_on, deaf, held_back,
+            both, made_way, went_on, kept_on, deaf, held_back, untold, in_vain,
         ]
     }
 

@@ -18,6 +18,8 @@ pub struct World {
     pub nodes: Vec<Node>,
     pub network: Network,
     pub random: Random,
+    /// For whoever must not change what the other one draws.
+    pub delays: Random,
     pub audit: Audit,
     pub trace: bool,
     /// Which node never finds the others through the peer channel.
@@ -42,6 +44,7 @@ impl World {
             now: 0,
             nodes: schedule.nodes.iter().enumerate().map(node).collect(),
             network: Network::new(schedule.max_delay()),
+            delays: Random::new(random.clone().next()),
             random,
             audit: Audit::new(count, schedule.interval),
             trace,
@@ -94,6 +97,7 @@ impl World {
         match event {
             Event::Frame { to, packet } => self.frame(to, packet),
             Event::Meet { nodes, incarnations } => self.meet(nodes, incarnations),
+            Event::Brief { node, incarnation } => self.brief(node, incarnation),
             Event::Wake { node, incarnation } => return self.wake(node, incarnation),
             Event::EffectEnds { node, incarnation } => self.effect_ends(node, incarnation),
             Event::Told { node, incarnation, input } => self.told(node, incarnation, *input),

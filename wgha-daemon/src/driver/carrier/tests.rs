@@ -99,6 +99,7 @@ impl Bench {
             interval: Centiseconds::new(10).unwrap(),
             preempt: true,
             preempt_delay: Duration::ZERO,
+            peers: 0,
             detect: None,
             authentication: None,
             health: None,

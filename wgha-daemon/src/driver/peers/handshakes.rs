@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::sync::{mpsc, watch};
-use wgha_common::{IfIndex, Timestamp};
+use wgha_common::{IfIndex, Timestamp, abi::Direction, wire::wireguard::MessageType};
 
 use super::{Device, Heard, firsts::Firsts, until};
 use crate::{
@@ -55,14 +55,14 @@ impl Handshakes {
     /// There are no threads left.
     pub fn new(
         wireguard: &str,
-        counters: impl FnMut() -> Progress + Send + 'static,
-        traffic: TrafficReader,
+        [counted, stamped]: [TrafficReader; 2],
         raised: watch::Receiver<Timestamp>,
     ) -> io::Result<Self> {
         let (tell, events) = mpsc::unbounded_channel();
         let name = wireguard.to_owned();
-        let commands = handshakes::spawn(move || wireguard::Device::open(&name), counters, tell)?;
-        let (firsts, steps) = (Firsts::new(traffic), VecDeque::new());
+        let commands =
+            handshakes::spawn(move || wireguard::Device::open(&name), move || progress(&counted), tell)?;
+        let (firsts, steps) = (Firsts::new(stamped), VecDeque::new());
         Ok(Self { commands, events, raised, waiting: None, firsts, steps })
     }
 
@@ -175,6 +175,15 @@ fn candidate(peer: &WireguardPeer, endpoint: SocketAddr, told: Option<&Record>, 
         keepalive: peer.keepalive,
         idle: told.and_then(|told| silent(told.recency)),
         clean,
+    }
+}
+
+/// How far handshakes have come. What cannot be read now is read the next time.
+fn progress(traffic: &TrafficReader) -> Progress {
+    let count = |direction, message| traffic.read(direction, message).map_or(0, |traffic| traffic.packets);
+    Progress {
+        initiations: count(Direction::Egress, MessageType::Initiation),
+        responses: count(Direction::Ingress, MessageType::Response),
     }
 }
 

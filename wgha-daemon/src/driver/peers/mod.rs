@@ -6,36 +6,39 @@
 //!          it takes over ─▶ candidates ─▶ handshakes
 //! ```
 
+mod device;
 mod firsts;
 mod handshakes;
 mod reads;
+mod ready;
 mod report;
 mod work;
 
 use std::{
     collections::BTreeMap,
     io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, mpsc::Sender},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::{mpsc, oneshot, watch};
-use wgha_common::{Timestamp, abi::Direction, wire::wireguard::MessageType};
+use wgha_common::Timestamp;
 
 pub use report::{Peer as PeerReport, Report};
 
 use self::{
+    device::Device,
     handshakes::{Handshakes, Past, candidates},
     reads::Reads,
+    ready::Ready,
     work::{Done, Job, Outcome, Reading, Work},
 };
 use super::{handshakes::Command, told::Told};
 use crate::{
     proto::{
-        Introduced, PeerId,
-        handshakes::Progress,
-        peers::WireguardPeer,
+        Input, Introduced, PeerId,
+        peers::PeerKey,
         sync::{Fingerprints, Introduction, Publisher, Replica},
     },
     sys::{
@@ -62,22 +65,8 @@ pub enum Heard {
         /// Is told once the loop goes by it.
         taken: oneshot::Sender<()>,
     },
-    /// A peer waits so long for our answers.
-    Waits {
-        /// Which peer.
-        peer: PeerId,
-        /// How long.
-        lease: Duration,
-    },
-    /// A peer reaches the gateway and could serve, or not, if it can tell.
-    Reaches {
-        /// Which peer.
-        peer: PeerId,
-        /// Whether it does.
-        reaches: Option<bool>,
-    },
-    /// The channel to a peer has ended.
-    Left(PeerId),
+    /// What else the machine is to know.
+    Input(Input),
     /// A step of a failover that the main thread sees.
     Step {
         /// Which.
@@ -114,6 +103,7 @@ pub struct Peers {
     key: watch::Sender<Option<Arc<ChannelKey>>>,
     work: Work,
     reads: Reads,
+    ready: Ready,
     device: Device,
     publisher: Publisher,
     replica: Replica,
@@ -129,14 +119,6 @@ pub struct Peers {
     plan_due: Option<Timestamp>,
     /// Not before.
     plan_next: Timestamp,
-}
-
-/// The device, as it was last read.
-#[derive(Default)]
-struct Device {
-    peers: Vec<WireguardPeer>,
-    implementation: Option<Implementation>,
-    fingerprint: Option<crate::proto::sync::Fingerprint>,
 }
 
 /// What the task is made of.
@@ -178,8 +160,7 @@ impl Peers {
             raised,
             traffic,
         } = parts;
-        let [counted, stamped] = traffic;
-        let handshakes = Handshakes::new(&wireguard, move || progress(&counted), stamped, raised)?;
+        let handshakes = Handshakes::new(&wireguard, traffic, raised)?;
         Ok(Self {
             ourselves,
             told,
@@ -189,6 +170,7 @@ impl Peers {
             key,
             work: Work::on(&wireguard),
             reads: Reads::default(),
+            ready: Ready::default(),
             device: Device::default(),
             publisher: Publisher::default(),
             replica: Replica::default(),
@@ -243,10 +225,17 @@ impl Peers {
             };
             self.handshakes.order(told.handshakes, candidates, past.link_up_is_to_come);
         }
+        if told.link != before.link {
+            self.given(&[]);
+            self.apply();
+        }
         if told.sources != before.sources {
             self.reads.ring(clock::now());
         }
-        if told.tunnels != before.tunnels {
+        if told.devices != before.devices {
+            self.ready.doubt(clock::now());
+        }
+        if (told.devices, told.tunnels) != (before.devices, before.tunnels) {
             self.reads.hurry();
         }
         if again && before.is_serving() {
@@ -260,6 +249,7 @@ impl Peers {
         if again || changed {
             self.introduce();
         }
+        self.tell_ready().await;
     }
 
     /// What is known of the device's past at a take-over, or, if it has been up all the time, while it serves.
@@ -338,16 +328,21 @@ impl Peers {
         match done.result {
             Ok(Outcome::Read(reading)) => {
                 self.reads.done(done.begun, now);
+                if !self.ready.read(done.begun) {
+                    self.reads.hurry();
+                }
                 self.read(reading, now);
             }
-            Ok(Outcome::Set(endpoints)) => self.device.set(&endpoints),
+            Ok(Outcome::Set(endpoints)) => self.given(&endpoints),
             Err(e) => {
                 self.reads.done(done.begun, now);
+                self.ready.failed();
                 tracing::debug!("WireGuard's peers: {e}"); // the tunnel's watcher says it aloud
             }
         }
         self.apply();
         self.replan();
+        self.tell_ready().await;
         self.tell_report().await;
     }
 
@@ -372,6 +367,10 @@ impl Peers {
             let changes = self.publisher.read(&peers, now, wall());
             self.channel.publish(changes.records);
             self.channel.withdraw(&changes.gone);
+            self.channel.that_is_all();
+        }
+        if let Some(link) = self.before.link {
+            self.replica.device_read(&peers, link);
         }
         self.device.peers = peers;
         self.device.implementation = Some(implementation);
@@ -389,29 +388,54 @@ impl Peers {
         }
     }
 
+    fn learns_from(&self, peer: PeerId) -> bool {
+        !self.before.is_serving() && self.report.says_it_serves(peer)
+    }
+
+    /// The device has been given these.
+    fn given(&mut self, endpoints: &[(PeerKey, SocketAddr)]) {
+        self.device.set(endpoints);
+        if let Some(link) = self.before.link {
+            self.replica.device_set(&self.device.peers, link);
+        }
+    }
+
+    /// Tells the loop whether our device knows where the clients are; while we serve it matters to nobody.
+    async fn tell_ready(&mut self) {
+        let complete = !self.before.is_serving() && self.replica.is_complete();
+        if let Some(input) = self.ready.news(complete) {
+            self.tell(Heard::Input(input)).await;
+        }
+    }
+
     /// The channel has news.
     async fn take(&mut self, News { peer, what }: News) {
         self.report.take(peer, &what);
         match what {
             What::Introduced(introduction, _) => self.introduced(peer, introduction).await,
+            // One that serves knows better than whoever served before.
+            What::Records(_) | What::Whole if !self.learns_from(peer) => return,
             What::Records(records) => {
-                // One that serves knows better than whoever served before.
-                if !self.before.is_serving() && self.report.says_it_serves(peer) {
-                    self.replica.take(records);
-                    self.apply();
-                    self.replan();
-                }
-                return;
+                self.replica.take(records);
+                self.apply();
+                return self.replan();
+            }
+            What::Whole => {
+                self.replica.told_all();
+                self.given(&[]);
+                return self.tell_ready().await;
             }
             What::Lost(why) => {
                 tracing::info!(peer = %self.report.address(peer), "peer channel lost: {why}");
                 self.known.remove(&peer);
-                self.tell(Heard::Left(peer)).await;
+                self.tell(Heard::Input(Input::PeerLeft(peer))).await;
             }
             What::Refused(why) => {
                 tracing::error!(peer = %self.report.address(peer), "peer channel refused: {why}")
             }
-            What::Waits(lease) => return self.tell(Heard::Waits { peer, lease }).await,
+            What::Waits(lease) => {
+                return self.tell(Heard::Input(Input::PeerWaits { peer, lease })).await;
+            }
             What::Connected => tracing::info!(peer = %self.report.address(peer), "peer channel open"),
             What::Clock { .. } => {}
         }
@@ -422,14 +446,15 @@ impl Peers {
         let Introduction { source, priority, serving, discriminator, lease, required_min_rx, reaches, fit } =
             introduction;
         // What it reaches changes nothing of who it is: its probes need not be answered anew.
+        let reached = Heard::Input(Input::PeerReaches { peer, reaches });
         let same = self.known.insert(peer, introduction).is_some_and(|known| known.is_of(&introduction));
         if same {
-            return self.tell(Heard::Reaches { peer, reaches }).await;
+            return self.tell(reached).await;
         }
         let who = Introduced { peer, source, priority, serving, lease, required_min_rx, fit };
         let (taken, is_taken) = oneshot::channel();
         self.tell(Heard::Introduced { who, discriminator, taken }).await;
-        self.tell(Heard::Reaches { peer, reaches }).await;
+        self.tell(reached).await;
         let answer = self.channel.answer();
         tokio::spawn(async move {
             if is_taken.await.is_ok() {
@@ -449,26 +474,6 @@ impl Peers {
         self.report.unanswered_since = self.publisher.unanswered_since();
         // Full: the next one says it, too.
         let _ = self.heard.try_send(Heard::Report(Box::new(self.report.clone())));
-    }
-}
-
-impl Device {
-    fn set(&mut self, endpoints: &[(crate::proto::peers::PeerKey, std::net::SocketAddr)]) {
-        let told: BTreeMap<_, _> = endpoints.iter().copied().collect();
-        for peer in &mut self.peers {
-            if let Some(endpoint) = told.get(&peer.key) {
-                peer.endpoint = Some(*endpoint);
-            }
-        }
-    }
-}
-
-/// How far handshakes have come. What cannot be read now is read the next time.
-fn progress(traffic: &TrafficReader) -> Progress {
-    let count = |direction, message| traffic.read(direction, message).map_or(0, |traffic| traffic.packets);
-    Progress {
-        initiations: count(Direction::Egress, MessageType::Initiation),
-        responses: count(Direction::Ingress, MessageType::Response),
     }
 }
 

@@ -126,7 +126,7 @@ impl Report {
                 peer.fingerprints = Some(*fingerprints);
             }
             What::Clock { offset_ns, uncertainty_ns } => peer.clock = Some((*offset_ns, *uncertainty_ns)),
-            What::Records(_) | What::Waits(_) => {}
+            What::Records(_) | What::Whole | What::Waits(_) => {}
         }
     }
 }

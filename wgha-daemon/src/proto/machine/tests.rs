@@ -70,6 +70,7 @@ fn stations() -> Vec<(&'static str, Machine, Timestamp)> {
         priority: Priority::new(100).unwrap(),
         interval: interval(),
         preempt: true,
+        peers: 0,
         detect: None,
         authentication: None,
         health: None,

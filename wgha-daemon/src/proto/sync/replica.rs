@@ -18,6 +18,10 @@ pub struct Replica {
     ignored: u64,
     /// Something was ignored, or forgotten, that a later device might want.
     missing: bool,
+    /// Whoever serves has told of all.
+    whole: bool,
+    /// The device has been given all of it.
+    applied: bool,
 }
 
 /// What became of the records that were received together.
@@ -41,6 +45,7 @@ impl Replica {
         self.records.retain(|key, _| known.contains(key));
         self.known = known;
         let ask = new && self.missing;
+        self.whole &= !ask;
         self.missing = (self.missing && !ask) || self.records.len() < before;
         ask
     }
@@ -48,6 +53,7 @@ impl Replica {
     /// Whoever told this no longer knows better than our own device.
     pub fn forget(&mut self) {
         self.records.clear();
+        (self.whole, self.applied) = (false, false);
     }
 
     /// Takes records that were received; the latest of each peer counts.
@@ -75,6 +81,31 @@ impl Replica {
             (differs && is_usable(endpoint)).then(|| (peer.key, on_uplink(endpoint, uplink)))
         };
         device.iter().filter_map(told).collect()
+    }
+
+    /// Whoever serves has told of all that it knows.
+    pub fn told_all(&mut self) {
+        self.whole = true;
+    }
+
+    /// The device was read: one that was made anew has lost what it was given.
+    pub fn device_read(&mut self, device: &[WireguardPeer], uplink: IfIndex) {
+        let differ: BTreeSet<_> =
+            self.endpoints_to_set(device, uplink).into_iter().map(|(key, _)| key).collect();
+        let lost = |peer: &WireguardPeer| peer.endpoint.is_none() && differ.contains(&peer.key);
+        self.applied &= !device.iter().any(lost);
+        self.applied |= differ.is_empty();
+    }
+
+    /// The device has been given endpoints. Who moves, or comes, later does not matter: it is given them as they come.
+    pub fn device_set(&mut self, device: &[WireguardPeer], uplink: IfIndex) {
+        self.applied |= self.endpoints_to_set(device, uplink).is_empty();
+    }
+
+    /// Whether the device knows where the clients are. One without peers is about to get them, if others have any.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.whole && self.applied && !(self.known.is_empty() && self.missing)
     }
 
     /// The record of one peer.
@@ -188,6 +219,49 @@ mod tests {
             replica.endpoints_to_set(&device, UPLINK),
             [(PeerKey([1; 32]), "192.0.2.9:9".parse().unwrap())]
         );
+    }
+
+    #[test]
+    fn it_is_complete_when_the_device_has_all_that_was_told() {
+        let (empty, set) = (device(&[(1, None)]), device(&[(1, Some("192.0.2.1:1"))]));
+        let mut replica = replica(&[1]);
+        replica.device_read(&empty, UPLINK);
+        assert!(!replica.is_complete(), "nothing was told");
+        replica.take([record(1, "192.0.2.1:1")]);
+        replica.told_all();
+        replica.device_read(&empty, UPLINK);
+        assert!(!replica.is_complete(), "it was not set");
+        replica.device_set(&set, UPLINK);
+        assert!(replica.is_complete());
+        // A client that has moved is no loss.
+        replica.take([record(1, "192.0.2.9:9")]);
+        replica.device_read(&set, UPLINK);
+        assert!(replica.is_complete());
+        replica.device_read(&empty, UPLINK);
+        assert!(!replica.is_complete(), "it was made anew");
+        replica.device_set(&device(&[(1, Some("192.0.2.9:9"))]), UPLINK);
+        assert!(replica.is_complete());
+        replica.forget();
+        replica.device_read(&empty, UPLINK);
+        assert!(!replica.is_complete(), "nobody has told since we have served");
+    }
+
+    #[test]
+    fn one_without_peers_is_complete_if_there_are_none() {
+        let mut replica = replica(&[]);
+        replica.device_read(&[], UPLINK);
+        replica.told_all();
+        assert!(replica.is_complete());
+        replica.take([record(1, "192.0.2.1:1")]);
+        assert!(!replica.is_complete(), "the device is not set up yet");
+        // It is: what was ignored is asked for.
+        assert!(replica.set_known([PeerKey([1; 32])]));
+        replica.device_read(&device(&[(1, None)]), UPLINK);
+        assert!(!replica.is_complete());
+        replica.take([record(1, "192.0.2.1:1")]);
+        replica.told_all();
+        replica.device_set(&device(&[(1, Some("192.0.2.1:1"))]), UPLINK);
+        assert!(replica.is_complete());
     }
 
     #[test]

@@ -46,6 +46,7 @@ impl Segment {
             interval: Centiseconds::new(10).unwrap(),
             preempt: true,
             preempt_delay: Duration::ZERO,
+            peers: 0,
             detect: Some(Detect { interval: ms(10), multiplier: 5 }),
             authentication: None,
             health: None,

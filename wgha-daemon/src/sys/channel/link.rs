@@ -27,7 +27,7 @@ use crate::proto::PeerId;
 /// A peer hears from us at least so often.
 const PING_EVERY: Duration = Duration::from_millis(500);
 /// A peer that asks for everything again gets it at most so often.
-const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs until one of both ways ends.
 pub(super) async fn run(
@@ -143,7 +143,7 @@ impl Writer<'_> {
         if asked.snapshot && !early {
             asked.snapshot = false;
             self.began_again = Some(Instant::now());
-            self.cursor.records = 0;
+            self.cursor.begin_again();
         }
     }
 
@@ -200,6 +200,7 @@ impl Reader<'_> {
                 self.shared.count(self.peer, |stats| stats.records_in += records.len() as u64);
                 self.tell(What::Records(records)).await?;
             }
+            Some(Message::Whole) => self.tell(What::Whole).await?,
             Some(Message::Ping(number)) => {
                 self.due.asked().pong = Some((number, (self.shared.wall_clock)()));
                 self.due.ring.notify_one();

@@ -23,6 +23,8 @@ pub(super) enum Message {
     Pong(Pong),
     /// "Tell me all records again."
     Again,
+    /// "That was all, until something changes."
+    Whole,
     /// "I wait so long for your answers", as an introduction wants it.
     Waits(Duration),
 }
@@ -70,6 +72,7 @@ const PING: u8 = 3;
 const PONG: u8 = 4;
 const AGAIN: u8 = 5;
 const WAITS: u8 = 6;
+const WHOLE: u8 = 7;
 
 impl Message {
     pub(super) fn emit(&self) -> Result<Vec<u8>, MessageError> {
@@ -79,6 +82,7 @@ impl Message {
             Self::Ping(number) => emit(PING, number),
             Self::Pong(pong) => emit(PONG, pong),
             Self::Again => emit(AGAIN, &()),
+            Self::Whole => emit(WHOLE, &()),
             Self::Waits(lease) => emit(WAITS, lease),
         }
     }
@@ -110,6 +114,7 @@ impl Message {
             PING => Self::Ping(parse(PING, body)?),
             PONG => Self::Pong(parse(PONG, body)?),
             AGAIN => Self::Again,
+            WHOLE => Self::Whole,
             WAITS => Self::Waits(parse(WAITS, body)?),
             _ => return Ok(None),
         }))
@@ -182,6 +187,7 @@ mod tests {
             Message::Ping(7),
             Message::Pong(pong),
             Message::Again,
+            Message::Whole,
             Message::Waits(Duration::from_millis(3000)),
         ] {
             let bytes = message.emit().unwrap();

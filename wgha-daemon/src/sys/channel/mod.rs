@@ -101,6 +101,8 @@ pub enum What {
     Waits(Duration),
     /// Records that are new or have changed; at most 256.
     Records(Vec<Record>),
+    /// Those were all that it knows, until something changes.
+    Whole,
     /// Its wall clock minus ours: measured for the first time, changed, or still the same after 10 s.
     Clock {
         /// Positive: the peer is ahead.
@@ -155,6 +157,13 @@ impl Channel {
     /// Tells all peers these records, as far as they are news, and keeps them for those that connect later.
     pub fn publish(&self, records: Vec<Record>) {
         if self.shared.table().publish(records) {
+            self.shared.ring();
+        }
+    }
+
+    /// Tells all peers that those were all. It is told anew to whoever connects later or asks again, behind the records.
+    pub fn that_is_all(&self) {
+        if self.shared.table().complete() {
             self.shared.ring();
         }
     }

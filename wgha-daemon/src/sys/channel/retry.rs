@@ -3,7 +3,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 const SHORTEST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(2);
+/// A server that comes back waits for it before it takes the role back; an attempt is one packet.
+const LONGEST: Duration = Duration::from_millis(500);
 /// What a mismatch that somebody must mend waits for.
 const AFTER_MISMATCH: Duration = Duration::from_secs(60);
 /// A connection that lasted so long was good.
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_two_seconds_and_shrink_after_a_good_connection() {
+    fn pauses_grow_to_half_a_second_and_shrink_after_a_good_connection() {
         let mut retry = Retry::now();
         let mut pauses = Vec::new();
         for _ in 0..8 {
@@ -63,7 +64,7 @@ mod tests {
             pauses.push(retry.at().saturating_duration_since(Instant::now()).as_millis());
         }
         assert!((50..=125).contains(&pauses[0]), "{pauses:?}");
-        assert!((1400..=2500).contains(&pauses[7]), "{pauses:?}");
+        assert!((350..=625).contains(&pauses[7]), "{pauses:?}");
         retry.after(GOOD);
         assert!(retry.at() < Instant::now() + Duration::from_millis(130));
     }

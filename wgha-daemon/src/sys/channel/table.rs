@@ -18,6 +18,8 @@ pub(super) struct Table {
     introduction: Option<(u64, Introduction, Fingerprints)>,
     records: HashMap<PeerKey, (u64, Record)>,
     by_revision: BTreeMap<u64, PeerKey>,
+    /// Since when there is a record of everybody.
+    whole: Option<u64>,
 }
 
 /// Up to which revision a connection has told. The default: nothing, a snapshot is due.
@@ -25,6 +27,14 @@ pub(super) struct Table {
 pub(super) struct Cursor {
     introduction: u64,
     pub(super) records: u64,
+    whole: u64,
+}
+
+impl Cursor {
+    /// All records are due again, and that they are all.
+    pub(super) fn begin_again(&mut self) {
+        (self.records, self.whole) = (0, 0);
+    }
 }
 
 impl Table {
@@ -55,6 +65,16 @@ impl Table {
         self.revision != before
     }
 
+    /// Returns whether this is news.
+    pub(super) fn complete(&mut self) -> bool {
+        let news = self.whole.is_none();
+        if news {
+            self.revision += 1;
+            self.whole = Some(self.revision);
+        }
+        news
+    }
+
     pub(super) fn withdraw(&mut self, keys: &[PeerKey]) {
         for key in keys {
             if let Some((revision, _)) = self.records.remove(key) {
@@ -66,6 +86,7 @@ impl Table {
     pub(super) fn forget_records(&mut self) {
         self.records.clear();
         self.by_revision.clear();
+        self.whole = None;
     }
 
     pub(super) fn len(&self) -> usize {
@@ -92,7 +113,12 @@ impl Table {
             cursor.records = *revision;
             records.extend(self.records.get(key).map(|(_, record)| *record));
         }
-        (!records.is_empty()).then_some(Message::Records(records))
+        if !records.is_empty() {
+            return Some(Message::Records(records));
+        }
+        let whole = self.whole.filter(|whole| *whole > cursor.whole)?;
+        cursor.whole = whole;
+        Some(Message::Whole)
     }
 }
 
@@ -132,6 +158,28 @@ mod tests {
         }
         assert_eq!(told(&table, &mut cursor), [record(5, 99), record(6, 99)]);
         assert_eq!(told(&table, &mut Cursor::default()).len(), 1000);
+    }
+
+    #[test]
+    fn that_those_were_all_comes_last_and_once_for_each_snapshot() {
+        let (mut table, mut cursor) = (Table::default(), Cursor::default());
+        table.publish(vec![record(1, 1)]);
+        assert_eq!(told(&table, &mut cursor), [record(1, 1)]);
+        assert_eq!(table.next(&mut cursor), None, "nobody has said so");
+        assert!(table.complete() && !table.complete());
+        assert_eq!(table.next(&mut cursor), Some(Message::Whole));
+        table.publish(vec![record(1, 2)]);
+        assert_eq!(table.next(&mut cursor), Some(Message::Records(vec![record(1, 2)])));
+        assert_eq!(table.next(&mut cursor), None);
+        cursor.begin_again();
+        assert_eq!(told(&table, &mut cursor), [record(1, 2)]); // and takes the word behind it
+        cursor.begin_again();
+        assert!(matches!(table.next(&mut cursor), Some(Message::Records(_))));
+        assert_eq!(table.next(&mut cursor), Some(Message::Whole));
+        table.forget_records();
+        assert_eq!(table.next(&mut Cursor::default()), None);
+        assert!(table.complete(), "of nobody");
+        assert_eq!(table.next(&mut cursor), Some(Message::Whole));
     }
 
     #[test]
