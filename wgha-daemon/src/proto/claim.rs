@@ -5,9 +5,10 @@ use std::{net::IpAddr, time::Duration};
 
 use wgha_common::{Timestamp, abi::Role};
 
-use super::{Action, Heard, Machine, Reason, State, lease::first, timers::Timer};
+use super::{Action, Heard, Introduced, Machine, Reason, State, lease::first, timers::Timer};
 
-/// What a claimed router may need beyond its interval to hear and to yield.
+/// What a claimed router may need beyond its interval to hear and to yield; and so long an advert may be under way to one
+/// that is paused before it comes.
 const MARGIN: Duration = Duration::from_millis(10);
 
 /// Whom we claim the role from.
@@ -60,10 +61,22 @@ impl Machine {
         self.election.active_router().map_or(Reason::ActiveDown { last: None }, Reason::Preempted)
     }
 
+    /// One that is paused hears nothing, and goes on under what is left of its lease: it has told peers how long that lasts.
     fn add_rival(&mut self, rival: &Heard) {
+        let lease = self.acquaintances.at(rival.source).map_or(Duration::ZERO, |told| told.lease);
         let claim = &mut self.election.claim;
         claim.told.push(rival.source);
-        claim.wait = claim.wait.max(rival.interval.duration() + MARGIN);
+        claim.wait = claim.wait.max(rival.interval.duration().max(lease).saturating_add(MARGIN));
+    }
+
+    /// It goes by our word that we wait for a longer lease from now on, as one does that is executed anew.
+    pub(super) fn claim_outlasts(&mut self, told: &Introduced, now: Timestamp) {
+        let claim = &mut self.election.claim;
+        let wait = told.lease.saturating_add(MARGIN);
+        if self.state == State::Claiming && claim.told.contains(&told.source) && wait > claim.wait {
+            (claim.wait, claim.waited) = (wait, false);
+            self.timers.arm(Timer::Claim, now + wait);
+        }
     }
 
     /// The wait is from when the advert has left. A look is the shortest way to learn a time that is

@@ -115,6 +115,7 @@ impl Machine {
 
     pub(super) fn peer_left(&mut self, peer: PeerId) {
         self.acquaintances.left(peer);
+        self.claim_outlasts(&told, now);
         self.hearing.reaching.remove(&peer);
     }
 

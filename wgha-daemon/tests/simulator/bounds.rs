@@ -1,7 +1,7 @@
 //! How long anything may take: every bound of the audit, and why it is what it is.
 //!
-//! `i` is the longest advertisement interval of the schedule. None of this is a measured time: where nothing goes wrong, a rule
-//! is kept in much less.
+//! `i` is the longest advertisement interval of the schedule, and `lease` the longest lease that its nodes tell each other of. None of this
+//! is a measured time: where nothing goes wrong, a rule is kept in much less.
 
 pub const MILLI: u64 = 1_000_000;
 
@@ -40,15 +40,16 @@ pub const STRAY: u64 = 5_100 * MILLI;
 /// A node that was asked to stop has undone everything by then: a few effects of 40 ms at most.
 pub const STOPPING: u64 = 500 * MILLI;
 
-/// Those that depend on the advertisement interval.
+/// Those that depend on the schedule.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     i: u64,
 }
 
+    lease: u64,
 impl Bounds {
-    pub const fn new(i: u64) -> Self {
-        Self { i }
+    pub const fn new(i: u64, lease: u64) -> Self {
+        Self { i, lease }
     }
 
     /// From one advert to the next.
@@ -89,13 +90,17 @@ impl Bounds {
     /// Until somebody serves: Active_Down_Interval, which is less than four adverts; once more, if the deadline was voided; and a claim of
     /// one. Among five nodes more than one may try in vain.
     pub const fn nobody(self) -> u64 {
-        9 * self.i + 150 * MILLI
+        8 * self.i + self.claim() + 150 * MILLI
     }
 
-    /// Until a claim is a service or given up: an interval of the one it is made against, and the same for everybody who turns up in
-    /// the meantime.
+    /// Until a claim is a service or given up: an interval of the one it is made against, or its lease, and the same for everybody who
+    /// turns up in the meantime.
     pub const fn claiming(self) -> u64 {
-        6 * self.i + 150 * MILLI
+        6 * self.claim() + 150 * MILLI
+    }
+
+    const fn claim(self) -> u64 {
+        if self.lease > self.i { self.lease } else { self.i }
     }
 
     /// Until a node that has lost its lease has noticed: its next advert.

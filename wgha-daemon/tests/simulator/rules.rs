@@ -23,7 +23,9 @@
 //! [`Bounds::claiming`]: crate::bounds::Bounds::claiming
 //! [`Bounds::deluded`]: crate::bounds::Bounds::deluded
 
-use wgha::proto::{Reason, State};
+use std::net::IpAddr;
+
+use wgha::proto::{Machine, Reason, State};
 use wgha_common::abi::{Role, outranks};
 
 use crate::{
@@ -74,6 +76,8 @@ fn found_dead(world: &World, me: usize) -> Option<Found> {
             (*active, adverts_delivered)
         }
         _ => return None,
+        // Whoever has told nobody how long its lease lasts may go on after a pause.
+        Reason::Preempted(active) if has_told(machine, *active) => (*active, probes_delivered),
     };
     let other = (0..world.nodes.len()).find(|n| address(*n) == active)?;
     let since = world.audit.records[other].serving_since;
@@ -83,6 +87,10 @@ fn found_dead(world: &World, me: usize) -> Option<Found> {
     let timely = established && !goes_on && !world.nodes[other].clock_stands();
     (timely && delivered(world, me, other)).then(|| Found::of(&world.nodes[other]))
 }
+fn has_told(machine: &Machine, who: IpAddr) -> bool {
+    machine.acquaintances().iter().any(|known| known.told.source == who)
+}
+
 
 /// Whether probes and answers between the two arrive, and have done so for long enough.
 fn probes_delivered(world: &World, me: usize, other: usize) -> bool {

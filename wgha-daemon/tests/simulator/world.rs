@@ -43,7 +43,7 @@ impl World {
             nodes: schedule.nodes.iter().enumerate().map(node).collect(),
             network: Network::new(schedule.max_delay()),
             random,
-            audit: Audit::new(count, schedule.interval),
+            audit: Audit::new(schedule),
             trace,
             stranger: schedule.stranger,
             max_latency: schedule.max_latency(),
