@@ -82,9 +82,7 @@ fn found_dead(world: &World, me: usize) -> Option<Found> {
     let other = (0..world.nodes.len()).find(|n| address(*n) == active)?;
     let since = world.audit.records[other].serving_since;
     let established = since.is_none_or(|since| world.now - since > ESTABLISHED);
-    // It may go on at the last moment of its lease, and the advert that says so be under way.
-    let goes_on = world.now - world.audit.records[other].disturbed < REACH;
-    let timely = established && !goes_on && !world.nodes[other].clock_stands();
+    let timely = established && !world.nodes[other].clock_stands();
     (timely && delivered(world, me, other)).then(|| Found::of(&world.nodes[other]))
 }
 fn has_told(machine: &Machine, who: IpAddr) -> bool {
@@ -157,10 +155,6 @@ pub fn check_begin(world: &World, me: usize) -> Result<(), String> {
         let could_hear = world.nodes[me].hears_since.max(audit.reach_since(me, other));
         let told = record.waited_for.saturating_sub(RELOAD);
         if has_others_wait(&world.nodes[other]) && could_hear + bounds.interval() > told {
-            continue;
-        }
-        // It goes on within its lease, and the advert that says so is under way.
-        if now - record.disturbed < REACH {
             continue;
         }
         if now - since > ESTABLISHED && (heard_enough || (overslept && listened)) {
