@@ -15,7 +15,9 @@ pub const REACH: u64 = MAX_DELAY + 3 * MAX_LATENCY;
 /// Two that are elected within this time cannot have heard of each other. A process may be stopped for
 /// 10 ms between its look and its decision, and for 10 ms between that and the map.
 pub const ESTABLISHED: u64 = REACH + 20 * MILLI;
-/// A deadline may be noticed so late and still count, if that is more than an interval (`election::MIN_PATIENCE`).
+/// A deadline may be noticed so late and still count (`election::PUNCTUAL`), and a look take so long (`LOOK_PATIENCE`).
+const PUNCTUAL: u64 = 10 * MILLI;
+/// Who is later than this, or than an interval if that is more, listens as if it had just begun (`election::MIN_PATIENCE`).
 const MIN_PATIENCE: u64 = 50 * MILLI;
 /// What follows from it takes its time.
 const MARGIN: u64 = 10 * MILLI;
@@ -79,12 +81,19 @@ impl Bounds {
     /// Active_Down_Interval, which is less than four adverts, and as late as it may be noticed: who stood still for longer has missed every deadline, and what was lost
     /// longer ago does not matter to one.
     pub const fn deadline(self) -> u64 {
-        4 * self.i + self.patience()
+        4 * self.i + 2 * PUNCTUAL
     }
 
-    /// Who has stood still for longer than any deadline listens for three adverts before it decides anything (I3).
-    pub const fn listening(self) -> u64 {
-        3 * self.i
+    /// How long one listens that has stood still for `paused`, if that was longer than any deadline, before it decides anything (I3): for an advert, and
+    /// for three if it was for longer.
+    pub const fn listening(self, paused: u64) -> u64 {
+        if paused > 4 * self.i + self.patience() {
+            3 * self.i
+        } else if paused > self.deadline() {
+            self.i
+        } else {
+            0
+        }
     }
 
     /// Until somebody serves: Active_Down_Interval, which is less than four adverts; once more, if the deadline was voided; and a claim of

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | Who takes over from a router does so only after that router's lease is over, or on its word (I6) | none, if no frame between the two was lost that matters |
 //! | Nobody begins to serve while somebody within reach has been serving for a while (I6) | [`ESTABLISHED`], after [`Bounds::hearing`] of undisturbed hearing, [`Bounds::deadline`] if that one stood still |
-//! | Nobody begins to serve soon after its machine stood still for long, likewise (I3) | [`Bounds::listening`], after [`Bounds::deadline`] |
+//! | Nobody begins to serve soon after its machine stood still for longer than [`Bounds::deadline`], likewise (I3) | [`Bounds::listening`] |
 //! | Two nodes within reach do not both serve (I7) | [`Bounds::both`]; [`Bounds::both_asleep`] if one of them stands still; [`MEET`] more where claims have to be proven |
 //! | A node whose daemon has done what it had to do serves only as Active, and lets adverts out only as Claiming or Active (I4) | none |
 //! | Who is able to serve, and hears nobody who does, serves | [`Bounds::nobody`] after the last disturbance of anybody that it hears or is heard by |
@@ -147,7 +147,7 @@ pub fn check_begin(world: &World, me: usize) -> Result<(), String> {
         let heard_enough = now.saturating_sub(audit.reach_since(me, other)) > hearing;
         // A machine that stood still for longer than any deadline has to listen anew (I3).
         let (from, until) = audit.records[me].paused;
-        let overslept = until > from + bounds.deadline() && now - until < bounds.listening();
+        let overslept = now.saturating_sub(until) < bounds.listening(until.saturating_sub(from));
         let listened = audit.network_changed.max(record.reach_changed).max(record.disturbed).max(since)
             + bounds.interval()
             < from;
