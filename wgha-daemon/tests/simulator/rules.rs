@@ -235,6 +235,10 @@ pub fn check_nobody(world: &mut World) -> Result<(), String> {
         let since = able.max(records[me].heard_server).max(disturbed.unwrap_or_default());
         let since = since.max(world.audit.everywhere());
         if world.now.saturating_sub(since) > world.audit.bounds.nobody() {
+        let at = node.daemon.as_ref().and_then(|d| d.machine.gateway_answered_at());
+        if at.is_some_and(|at| node.daemon.as_ref().is_some_and(|d| at < d.began)) {
+            return Err(format!("node {me} goes by what the gateway has answered to the daemon before"));
+        }
             return Err(format!("node {me} is able, but nobody that it hears serves since {since}"));
         }
     }
@@ -247,7 +251,6 @@ pub fn check_deaf(world: &World) -> Result<(), String> {
         let node = &world.nodes[me];
         let (Some(deaf), Some(serving)) = (record.deaf_since, record.serving_since) else { continue };
         // One whose gateway had not answered lately takes it for silent: what else is silent says nothing then.
-        let at = node.daemon.as_ref().and_then(|d| d.machine.gateway_answered_at());
         let since = deaf.max(serving).max(record.disturbed);
         if node.is_prompt()
             && at.is_some_and(|at| node.world_time(at) + LATELY > deaf)
