@@ -149,10 +149,27 @@ impl Machine {
         let waited = std::mem::take(&mut self.election.claim.waited);
         let proof = self.wants_proof();
         let live: Vec<_> = self.live(routers, now).filter(|r| !self.is_out(r, now)).copied().collect();
-        // That it must have heard our adverts does not prove that it was there to hear them.
-        if !self.tell(&live, now) && ((waited && !proof) || live.is_empty()) {
-            self.take_over(self.why_claiming(), now);
+        if self.tell(&live, now) {
+            return;
         }
+        // That it must have heard our adverts does not prove that it was there to hear them.
+        if live.is_empty() || (waited && !proof) {
+            self.take_over(self.why_claiming(), now);
+        } else if waited {
+            self.leave_it_to_unproven(&live, now);
+        }
+    }
+
+    /// A rival that has had its time cannot tell us that it does not serve, and nor can its silence. It is left the role, as a
+    /// Backup leaves it to such a one, until it answers. To go on would keep it from everybody: whoever has yielded to us waits for us.
+    fn leave_it_to_unproven(&mut self, live: &[Heard], now: Timestamp) {
+        let unproven = |who| self.cannot_prove(who) || self.rival_is_deaf_to_us(who);
+        let unproven = live.iter().filter(|rival| unproven(rival.source));
+        let Some(rival) = unproven.max_by_key(|rival| self.silent_from(rival)).copied() else { return };
+        self.acquaintances.proves_nothing(rival.source);
+        self.resign();
+        self.become_backup(Reason::Unproven(rival.source), now);
+        self.obey(rival);
     }
 
     /// Whether a router that we claim the role from does not serve any more, by its own word or its silence.

@@ -155,7 +155,7 @@ impl Machine {
     }
 
     /// Adopts the Active Router's interval and waits from the arrival of its advert.
-    fn obey(&mut self, heard: Heard) {
+    pub(super) fn obey(&mut self, heard: Heard) {
         self.election.interval = heard.interval;
         self.election.basis = heard.at;
         self.election.active = Some(heard);

@@ -46,9 +46,9 @@ pub const STOPPING: u64 = 500 * MILLI;
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     i: u64,
+    lease: u64,
 }
 
-    lease: u64,
 impl Bounds {
     pub const fn new(i: u64, lease: u64) -> Self {
         Self { i, lease }

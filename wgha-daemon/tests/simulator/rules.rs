@@ -7,7 +7,8 @@
 //! | Nobody begins to serve soon after its machine stood still for longer than [`Bounds::deadline`], likewise (I3) | [`Bounds::listening`] |
 //! | Two nodes within reach do not both serve (I7) | [`Bounds::both`]; [`Bounds::both_asleep`] if one of them stands still; [`MEET`] more where claims have to be proven |
 //! | A node whose daemon has done what it had to do serves only as Active, and lets adverts out only as Claiming or Active (I4) | none |
-//! | Who is able to serve, and hears nobody who does, serves | [`Bounds::nobody`] after the last disturbance of anybody that it hears or is heard by |
+//! | Who is able to serve, and hears nobody who does, serves | [`Bounds::nobody`] after the last disturbance of anybody that it hears or is heard by; [`PROOF`] more where claims have to be proven |
+//! | No daemon goes by what the gateway has answered to the one before it | none |
 //! | Who suddenly hears nothing, not even the gateway that had answered it, does not go on to serve | [`DEAF`] |
 //! | Every state is left again: a claim is decided, a stop ends, and an Active Router without a lease notices (I5) | [`Bounds::claiming`], [`STOPPING`], [`Bounds::deluded`] |
 //! | In the end one serves, the best if all preempt, with VIP and tunnel; the others have neither, and stand by | |
@@ -75,9 +76,9 @@ fn found_dead(world: &World, me: usize) -> Option<Found> {
         Reason::ActiveResigned(active) | Reason::ActiveDown { last: Some(active) } => {
             (*active, adverts_delivered)
         }
-        _ => return None,
         // Whoever has told nobody how long its lease lasts may go on after a pause.
         Reason::Preempted(active) if has_told(machine, *active) => (*active, probes_delivered),
+        _ => return None,
     };
     let other = (0..world.nodes.len()).find(|n| address(*n) == active)?;
     let since = world.audit.records[other].serving_since;
@@ -85,10 +86,10 @@ fn found_dead(world: &World, me: usize) -> Option<Found> {
     let timely = established && !world.nodes[other].clock_stands();
     (timely && delivered(world, me, other)).then(|| Found::of(&world.nodes[other]))
 }
+
 fn has_told(machine: &Machine, who: IpAddr) -> bool {
     machine.acquaintances().iter().any(|known| known.told.source == who)
 }
-
 
 /// Whether probes and answers between the two arrive, and have done so for long enough.
 fn probes_delivered(world: &World, me: usize, other: usize) -> bool {
@@ -164,14 +165,6 @@ pub fn check_begin(world: &World, me: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether claims need no proof, or can be proven to everybody: to a rival that it cannot probe a claim goes on for ever.
-fn all_can_prove(world: &World, me: usize) -> bool {
-    world.nodes[me].settings.authentication.is_none()
-        || (0..world.nodes.len())
-            .flat_map(|a| (0..a).map(move |b| (a, b)))
-            .all(|(a, b)| frames_pass(world, a, b))
-}
-
 /// Where claims have to be proven adverts tell nothing: one that says nothing is waited for until its probes tell.
 fn proof(node: &Node) -> u64 {
     if node.settings.authentication.is_some() { PROOF } else { 0 }
@@ -223,9 +216,6 @@ pub fn check_nobody(world: &mut World) -> Result<(), String> {
             world.audit.records[me].heard_server = world.now;
             continue;
         }
-        if !all_can_prove(world, me) {
-            continue;
-        }
         // One that does not reach the gateway may be deaf itself.
         if world.nodes[me].witness && !world.reaches_gateway(me) {
             continue;
@@ -234,11 +224,7 @@ pub fn check_nobody(world: &mut World) -> Result<(), String> {
         let disturbed = (0..records.len()).filter(near).map(|n| records[n].disturbed).max();
         let since = able.max(records[me].heard_server).max(disturbed.unwrap_or_default());
         let since = since.max(world.audit.everywhere());
-        if world.now.saturating_sub(since) > world.audit.bounds.nobody() {
-        let at = node.daemon.as_ref().and_then(|d| d.machine.gateway_answered_at());
-        if at.is_some_and(|at| node.daemon.as_ref().is_some_and(|d| at < d.began)) {
-            return Err(format!("node {me} goes by what the gateway has answered to the daemon before"));
-        }
+        if world.now.saturating_sub(since) > world.audit.bounds.nobody() + proof(&world.nodes[me]) {
             return Err(format!("node {me} is able, but nobody that it hears serves since {since}"));
         }
     }
@@ -249,6 +235,10 @@ pub fn check_nobody(world: &mut World) -> Result<(), String> {
 pub fn check_deaf(world: &World) -> Result<(), String> {
     for (me, record) in world.audit.records.iter().enumerate() {
         let node = &world.nodes[me];
+        let at = node.daemon.as_ref().and_then(|d| d.machine.gateway_answered_at());
+        if at.is_some_and(|at| node.daemon.as_ref().is_some_and(|d| at < d.began)) {
+            return Err(format!("node {me} goes by what the gateway has answered to the daemon before"));
+        }
         let (Some(deaf), Some(serving)) = (record.deaf_since, record.serving_since) else { continue };
         // One whose gateway had not answered lately takes it for silent: what else is silent says nothing then.
         let since = deaf.max(serving).max(record.disturbed);
@@ -273,10 +263,7 @@ pub fn check_stuck(world: &World) -> Result<(), String> {
         };
         let since = state.1.max(record.disturbed).max(audit.everywhere());
         let proof = proof(&world.nodes[me]);
-        if world.network.is_orderly()
-            && all_can_prove(world, me)
-            && world.now.saturating_sub(since) > most + proof
-        {
+        if world.network.is_orderly() && world.now.saturating_sub(since) > most + proof {
             return Err(format!("node {me} is {:?} since {}", state.0, state.1));
         }
     }
