@@ -176,7 +176,12 @@ impl Machine {
     fn is_out(&self, router: &Heard, now: Timestamp) -> bool {
         let proof = self.wants_proof();
         let silent = proof && self.acquaintances.has_answered(router.source);
-        self.election.claim.has_yielded(router, !proof)
+        (self.election.claim.has_yielded(router, !proof) && !(proof && self.is_asked_anew(router.source)))
             || (silent && self.rival_is_silent(router.source, now))
+    }
+
+    /// Whether one that has yielded has been heard since, and so may have taken the role again: its next answer tells.
+    fn is_asked_anew(&self, source: IpAddr) -> bool {
+        self.acquaintances.at(source).is_some_and(|told| self.is_suspected(told.peer))
     }
 }
