@@ -70,7 +70,7 @@ fn the_runner_is_strict() {
         ),
         (
             "# I3 x\ngiven active\nat 100ms timer\nexpect send_advert\nexpect set_lease active until=1ms",
-            "5: expected set_lease active until=1ms, but set_lease active epoch=1 until=400ms",
+            "5: expected set_lease active until=1ms, but set_lease active epoch=1 until=390ms",
         ),
         ("# I3 x\ngiven active\nat 100ms timer", "3: not expected: send_advert"),
         ("# I3 x\ngiven active\nat 100ms timer\nat 101ms timer", "4: not expected: send_advert"),

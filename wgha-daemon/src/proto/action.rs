@@ -157,6 +157,8 @@ pub enum Reason {
         /// Its priority.
         priority: u8,
     },
+    /// We claimed the role from this one, and it has not answered whether it serves.
+    Unproven(IpAddr),
     /// We do not reach the gateway, and a peer does.
     GatewaySilent {
         /// Where its adverts come from.
@@ -186,6 +188,7 @@ impl fmt::Display for Reason {
             Self::ActiveResigned(who) => write!(f, "{who} resigned"),
             Self::Preempted(who) => write!(f, "preempted {who}, which has a lower priority"),
             Self::Outranked { by, priority } => write!(f, "{by} claims the role with priority {priority}"),
+            Self::Unproven(who) => write!(f, "{who} does not answer whether it serves"),
             Self::GatewaySilent { reached_by } => {
                 write!(f, "the gateway does not answer here, and {reached_by} reaches it")
             }

@@ -5,9 +5,10 @@ use std::{net::IpAddr, time::Duration};
 
 use wgha_common::{Timestamp, abi::Role};
 
-use super::{Action, Heard, Machine, Reason, State, lease::first, timers::Timer};
+use super::{Action, Heard, Introduced, Machine, Reason, State, lease::first, timers::Timer};
 
-/// What a claimed router may need beyond its interval to hear and to yield.
+/// What a claimed router may need beyond its interval to hear and to yield; and so long an advert may be under way to one
+/// that is paused before it comes.
 const MARGIN: Duration = Duration::from_millis(10);
 
 /// Whom we claim the role from.
@@ -60,10 +61,22 @@ impl Machine {
         self.election.active_router().map_or(Reason::ActiveDown { last: None }, Reason::Preempted)
     }
 
+    /// One that is paused hears nothing, and goes on under what is left of its lease: it has told peers how long that lasts.
     fn add_rival(&mut self, rival: &Heard) {
+        let lease = self.acquaintances.at(rival.source).map_or(Duration::ZERO, |told| told.lease);
         let claim = &mut self.election.claim;
         claim.told.push(rival.source);
-        claim.wait = claim.wait.max(rival.interval.duration() + MARGIN);
+        claim.wait = claim.wait.max(rival.interval.duration().max(lease).saturating_add(MARGIN));
+    }
+
+    /// It goes by our word that we wait for a longer lease from now on, as one does that is executed anew.
+    pub(super) fn claim_outlasts(&mut self, told: &Introduced, now: Timestamp) {
+        let claim = &mut self.election.claim;
+        let wait = told.lease.saturating_add(MARGIN);
+        if self.state == State::Claiming && claim.told.contains(&told.source) && wait > claim.wait {
+            (claim.wait, claim.waited) = (wait, false);
+            self.timers.arm(Timer::Claim, now + wait);
+        }
     }
 
     /// The wait is from when the advert has left. A look is the shortest way to learn a time that is
@@ -136,17 +149,39 @@ impl Machine {
         let waited = std::mem::take(&mut self.election.claim.waited);
         let proof = self.wants_proof();
         let live: Vec<_> = self.live(routers, now).filter(|r| !self.is_out(r, now)).copied().collect();
-        // That it must have heard our adverts does not prove that it was there to hear them.
-        if !self.tell(&live, now) && ((waited && !proof) || live.is_empty()) {
-            self.take_over(self.why_claiming(), now);
+        if self.tell(&live, now) {
+            return;
         }
+        // That it must have heard our adverts does not prove that it was there to hear them.
+        if live.is_empty() || (waited && !proof) {
+            self.take_over(self.why_claiming(), now);
+        } else if waited {
+            self.leave_it_to_unproven(&live, now);
+        }
+    }
+
+    /// A rival that has had its time cannot tell us that it does not serve, and nor can its silence. It is left the role, as a
+    /// Backup leaves it to such a one, until it answers. To go on would keep it from everybody: whoever has yielded to us waits for us.
+    fn leave_it_to_unproven(&mut self, live: &[Heard], now: Timestamp) {
+        let unproven = |who| self.cannot_prove(who) || self.rival_is_deaf_to_us(who);
+        let unproven = live.iter().filter(|rival| unproven(rival.source));
+        let Some(rival) = unproven.max_by_key(|rival| self.silent_from(rival)).copied() else { return };
+        self.acquaintances.proves_nothing(rival.source);
+        self.resign();
+        self.become_backup(Reason::Unproven(rival.source), now);
+        self.obey(rival);
     }
 
     /// Whether a router that we claim the role from does not serve any more, by its own word or its silence.
     fn is_out(&self, router: &Heard, now: Timestamp) -> bool {
         let proof = self.wants_proof();
         let silent = proof && self.acquaintances.has_answered(router.source);
-        self.election.claim.has_yielded(router, !proof)
+        (self.election.claim.has_yielded(router, !proof) && !(proof && self.is_asked_anew(router.source)))
             || (silent && self.rival_is_silent(router.source, now))
+    }
+
+    /// Whether one that has yielded has been heard since, and so may have taken the role again: its next answer tells.
+    fn is_asked_anew(&self, source: IpAddr) -> bool {
+        self.acquaintances.at(source).is_some_and(|told| self.is_suspected(told.peer))
     }
 }

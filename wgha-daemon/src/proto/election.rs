@@ -9,6 +9,8 @@ use super::{Action, Answered, Heard, Machine, Reason, State, claim::Claim, note:
 
 /// A deadline may be noticed this late even where the interval is shorter.
 const MIN_PATIENCE: Duration = Duration::from_millis(50);
+/// A deadline that is noticed later than this was slept through.
+const PUNCTUAL: Duration = Duration::from_millis(10);
 /// How late an advert may be without being lost.
 const HEARING_MARGIN: Duration = Duration::from_millis(10);
 /// A look that took longer shows what has been.
@@ -194,12 +196,21 @@ impl Machine {
 
     /// RFC 9568 §6.4.2: Active_Down_Timer. Nothing is decided before the last look (I3).
     pub(super) fn active_down(&mut self, due: Timestamp, now: Timestamp) {
-        if now.since(due) > self.election.patience() {
-            self.void_deadline(now);
-        } else {
-            self.arm_active_down(now); // asks again if no answer comes
-            self.ask(now);
+        match now.since(due) {
+            late if late > self.election.patience() => self.void_deadline(now),
+            late if late > PUNCTUAL => self.listen_longer(now),
+            _ => {
+                self.arm_active_down(now); // asks again if no answer comes
+                self.ask(now);
+            }
         }
+    }
+
+    /// We stood still when it was to be decided, and nobody knows since when: what has come in may be lost with the rest. Whoever serves
+    /// says so within an interval of its own.
+    fn listen_longer(&mut self, now: Timestamp) {
+        self.election.listening_since = now;
+        self.timers.arm(Timer::ActiveDown, now + self.election.interval.duration() + HEARING_MARGIN);
     }
 
     /// We have overslept: the silence was ours. We listen for as long as somebody who had just started.

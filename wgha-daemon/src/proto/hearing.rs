@@ -113,7 +113,8 @@ pub(super) struct Hearing {
     pub(super) heard: Timestamp,
     /// The last questions, none of them answered; the last one first.
     asked: VecDeque<Timestamp>,
-    /// The last question.
+    /// The first question, and the last one.
+    first: Option<Timestamp>,
     last: Option<Timestamp>,
     /// How long an answer takes at most, of late.
     takes: Duration,
@@ -145,6 +146,7 @@ impl Hearing {
     pub(super) fn asks(&mut self, now: Timestamp) {
         self.asked.truncate(REMEMBERED - 1);
         self.asked.push_front(now);
+        self.first.get_or_insert(now);
         self.last = Some(now);
         self.unanswered = self.unanswered.saturating_add(1);
     }
@@ -171,8 +173,8 @@ impl Hearing {
     /// The answer to any question that is remembered answers those before it, and those after it as well: it has only
     /// just been seen.
     fn take_answer(&mut self, at: Timestamp) {
-        if at == Timestamp::ZERO || Some(at) <= self.answered {
-            return;
+        if self.first.is_none_or(|first| at < first) || Some(at) <= self.answered {
+            return; // it answers nothing that we have asked, or is known
         }
         if let (Some(last), 1) = (self.last, self.unanswered) {
             self.takes = cmp::max(at.since(last), self.takes * 7 / 8);

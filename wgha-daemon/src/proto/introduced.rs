@@ -15,7 +15,7 @@ pub struct Acquaintance {
     pub told_at: Timestamp,
     /// The channel to it stands.
     pub present: bool,
-    /// It has answered a probe of ours, ever. If not, its silence means nothing and adverts decide.
+    /// It has answered a probe of ours, ever, or since claims got no proof of it. If not, its silence means nothing and adverts decide.
     pub answered: bool,
     /// It waits so long for our answers, by its own word since the channel stands.
     pub waits: Duration,
@@ -61,6 +61,14 @@ impl Acquaintances {
         if let Some(known) = self.0.get_mut(&peer) {
             known.answered = true;
         }
+    }
+
+    /// Until whoever's adverts come from there answers anew, its answers are not waited for.
+    pub(super) fn proves_nothing(&mut self, source: IpAddr) {
+        self.0
+            .values_mut()
+            .filter(|known| known.told.source == source)
+            .for_each(|known| known.answered = false);
     }
 
     pub(super) fn told(&self, peer: PeerId) -> Option<&Introduced> {
@@ -110,6 +118,7 @@ impl Machine {
         // It may answer to another discriminator now: its silence means nothing until it answers anew.
         self.prober.forget(told.peer);
         self.suspect(told.peer);
+        self.claim_outlasts(&told, now);
         self.obey_no_stranger(now);
     }
 

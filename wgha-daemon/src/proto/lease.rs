@@ -4,6 +4,8 @@ use wgha_common::{Centiseconds, Timestamp, abi::Role};
 
 use super::Action;
 
+/// No advert takes so much longer than another.
+const UNDER_WAY: Duration = Duration::from_millis(10);
 /// The least of [`first`].
 const FIRST: Duration = Duration::from_millis(10);
 
@@ -16,7 +18,7 @@ pub(super) fn first(interval: Centiseconds) -> Duration {
 
 /// The daemon's side of `LEASE` and `REVOKED` (invariants I4 to I7).
 ///
-/// A lease lasts three of our own intervals from each advert. A Backup waits for three and its
+/// A lease lasts three of our own intervals from each advert, less what an advert may be under way. A Backup waits for three and its
 /// Skew_Time from the arrival of the same advert, hence longer (I6). Where there are peers that probe us, it
 /// lasts no longer than they count unanswered probes, and is renewed between the adverts.
 #[derive(Debug, Clone)]
@@ -35,9 +37,10 @@ impl LeaseKeeper {
         Self { role: Role::Backup, epoch: 0, until: Timestamp::ZERO, revoked: 0, renewal }
     }
 
-    /// How long an advert makes a lease last at most.
+    /// How long an advert makes a lease last at most. What is said in its last moment is still heard in time, before those that
+    /// wait for it give up, be it so much longer under way than the advert before.
     pub(super) fn duration(interval: Centiseconds) -> Duration {
-        3 * interval.duration()
+        3 * interval.duration() - UNDER_WAY.min(interval.duration() / 2)
     }
 
     pub(super) const fn epoch(&self) -> u64 {

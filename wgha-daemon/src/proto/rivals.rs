@@ -25,13 +25,16 @@ struct Rival {
     unanswered: u32,
     /// The first of them was sent then.
     silent_since: Option<Timestamp>,
+    /// So many have gone to it since it was first suspected, answered or not.
+    asked: u32,
     /// It has claimed the role: if it has given it up, that was because of us.
     contests: bool,
 }
 
 impl Rivals {
     fn keep(&mut self, peer: PeerId, number: u64) {
-        self.0.insert(peer, Rival { known: number, ..Rival::default() });
+        let asked = self.0.get(&peer).map_or(0, |rival| rival.asked);
+        self.0.insert(peer, Rival { known: number, asked, ..Rival::default() });
     }
 
     /// Whether this answer is news of one of them.
@@ -39,7 +42,8 @@ impl Rivals {
         let Some(rival) = self.0.get_mut(&answer.peer).filter(|rival| answer.number > rival.known) else {
             return false;
         };
-        *rival = Rival { known: answer.number, contests: rival.contests, ..Rival::default() };
+        let Rival { asked, contests, .. } = *rival;
+        *rival = Rival { known: answer.number, asked, contests, ..Rival::default() };
         true
     }
 }
@@ -79,6 +83,16 @@ impl Machine {
         rival.unanswered >= pace.probes && over.is_some_and(|over| over <= now)
     }
 
+    /// Whether the peer whose adverts come from there has been asked twice as often as it takes to find one silent, and has neither been so nor
+    /// said that it does not serve: it lives, and something keeps our claims from it, or its answers from us.
+    pub(super) fn rival_is_deaf_to_us(&self, source: IpAddr) -> bool {
+        let (Some(detect), Some(told)) = (&self.settings.detect, self.acquaintances.at(source)) else {
+            return false;
+        };
+        let rival = self.rivals.0.get(&told.peer);
+        rival.is_some_and(|rival| rival.asked >= Pace::of(detect, told).probes.saturating_mul(2))
+    }
+
     /// Keeps the timer in step with whether there is somebody to be asked. A claim asks at once; whoever takes over has
     /// other things to do first.
     pub(super) fn watch_rivals(&mut self, now: Timestamp) {
@@ -111,6 +125,7 @@ impl Machine {
             let number = self.prober.next_number();
             if let Some(rival) = self.rivals.0.get_mut(&peer) {
                 rival.unanswered = rival.unanswered.saturating_add(1);
+                rival.asked = rival.asked.saturating_add(1);
                 rival.silent_since.get_or_insert(now);
             }
             self.push(Action::SendProbe { peer, number, up: true });

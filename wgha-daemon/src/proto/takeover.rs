@@ -13,7 +13,7 @@ use wgha_common::{Timestamp, abi::Role};
 
 use super::{
     Action, Heard, Machine, Reason, State, TunnelState, adverts::PROVOKED_PAUSE, gateway::Gateway,
-    group::Verdict, health::Needed, lease::LeaseKeeper, note::Note, timers::Timer,
+    group::Verdict, health::Needed, note::Note, timers::Timer,
 };
 
 /// Pauses between announcements after the tunnel is up: caches may have missed the first.
@@ -134,7 +134,7 @@ impl Machine {
     /// goes on to claim the role, and serves nobody, must not cost them theirs again and again.
     pub(super) fn greet_again(&mut self, rival: &Heard, now: Timestamp) {
         // It was gone since: what it did behind a cut is another matter than what it claims while it is heard.
-        let gone = LeaseKeeper::duration(rival.interval).max(GREETING_PAUSE);
+        let gone = (3 * rival.interval.duration()).max(GREETING_PAUSE);
         if now.since(self.group.provoked) >= gone {
             self.group.greetings = 0;
         }

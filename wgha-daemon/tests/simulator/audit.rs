@@ -4,7 +4,7 @@
 
 use wgha::proto::{Action, State};
 use wgha_common::{
-    Centiseconds, Timestamp,
+    Timestamp,
     abi::{Lease, Role},
 };
 
@@ -12,6 +12,7 @@ use crate::{
     bounds::{Bounds, MILLI, RELOAD},
     node::{Daemon, Node},
     rules,
+    schedule::Schedule,
     seen::Seen,
     world::World,
 };
@@ -70,8 +71,10 @@ pub struct Record {
 }
 
 impl Audit {
-    pub fn new(nodes: usize, interval: Centiseconds) -> Self {
-        let bounds = Bounds::new(u64::from(interval.number()) * 10 * MILLI);
+    pub fn new(schedule: &Schedule) -> Self {
+        let nodes = schedule.nodes.len();
+        let bounds =
+            Bounds::new(u64::from(schedule.interval.number()) * 10 * MILLI, schedule.longest_lease());
         Self { bounds, records: vec![Record::default(); nodes], network_changed: 0, seen: Seen::default() }
     }
 

@@ -1,7 +1,7 @@
 //! How long anything may take: every bound of the audit, and why it is what it is.
 //!
-//! `i` is the longest advertisement interval of the schedule. None of this is a measured time: where nothing goes wrong, a rule
-//! is kept in much less.
+//! `i` is the longest advertisement interval of the schedule, and `lease` the longest lease that its nodes tell each other of. None of this
+//! is a measured time: where nothing goes wrong, a rule is kept in much less.
 
 pub const MILLI: u64 = 1_000_000;
 
@@ -15,7 +15,9 @@ pub const REACH: u64 = MAX_DELAY + 3 * MAX_LATENCY;
 /// Two that are elected within this time cannot have heard of each other. A process may be stopped for
 /// 10 ms between its look and its decision, and for 10 ms between that and the map.
 pub const ESTABLISHED: u64 = REACH + 20 * MILLI;
-/// A deadline may be noticed so late and still count, if that is more than an interval (`election::MIN_PATIENCE`).
+/// A deadline may be noticed so late and still count (`election::PUNCTUAL`), and a look take so long (`LOOK_PATIENCE`).
+const PUNCTUAL: u64 = 10 * MILLI;
+/// Who is later than this, or than an interval if that is more, listens as if it had just begun (`election::MIN_PATIENCE`).
 const MIN_PATIENCE: u64 = 50 * MILLI;
 /// What follows from it takes its time.
 const MARGIN: u64 = 10 * MILLI;
@@ -42,15 +44,16 @@ pub const UNTOLD: u64 = 5_001 * MILLI;
 /// A node that was asked to stop has undone everything by then: a few effects of 40 ms at most.
 pub const STOPPING: u64 = 500 * MILLI;
 
-/// Those that depend on the advertisement interval.
+/// Those that depend on the schedule.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     i: u64,
+    lease: u64,
 }
 
 impl Bounds {
-    pub const fn new(i: u64) -> Self {
-        Self { i }
+    pub const fn new(i: u64, lease: u64) -> Self {
+        Self { i, lease }
     }
 
     /// From one advert to the next.
@@ -80,24 +83,35 @@ impl Bounds {
     /// Active_Down_Interval, which is less than four adverts, and as late as it may be noticed: who stood still for longer has missed every deadline, and what was lost
     /// longer ago does not matter to one.
     pub const fn deadline(self) -> u64 {
-        4 * self.i + self.patience()
+        4 * self.i + 2 * PUNCTUAL
     }
 
-    /// Who has stood still for longer than any deadline listens for three adverts before it decides anything (I3).
-    pub const fn listening(self) -> u64 {
-        3 * self.i
+    /// How long one listens that has stood still for `paused`, if that was longer than any deadline, before it decides anything (I3): for an advert, and
+    /// for three if it was for longer.
+    pub const fn listening(self, paused: u64) -> u64 {
+        if paused > 4 * self.i + self.patience() {
+            3 * self.i
+        } else if paused > self.deadline() {
+            self.i
+        } else {
+            0
+        }
     }
 
     /// Until somebody serves: Active_Down_Interval, which is less than four adverts; once more, if the deadline was voided; and a claim of
     /// one. Among five nodes more than one may try in vain.
     pub const fn nobody(self) -> u64 {
-        9 * self.i + 150 * MILLI
+        8 * self.i + self.claim() + 150 * MILLI
     }
 
-    /// Until a claim is a service or given up: an interval of the one it is made against, and the same for everybody who turns up in
-    /// the meantime.
+    /// Until a claim is a service or given up: an interval of the one it is made against, or its lease, and the same for everybody who
+    /// turns up in the meantime.
     pub const fn claiming(self) -> u64 {
-        6 * self.i + 150 * MILLI
+        6 * self.claim() + 150 * MILLI
+    }
+
+    const fn claim(self) -> u64 {
+        if self.lease > self.i { self.lease } else { self.i }
     }
 
     /// Until a node that has lost its lease has noticed: its next advert.

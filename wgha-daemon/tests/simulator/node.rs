@@ -66,6 +66,8 @@ pub struct Node {
 #[derive(Debug)]
 pub struct Daemon {
     pub machine: Machine,
+    /// By its own clock.
+    pub began: Timestamp,
     pub worker: Worker,
     pub inbox: VecDeque<Input>,
     /// What the last actions led to at once.
@@ -210,6 +212,7 @@ impl Node {
         }
         self.daemon = Some(Daemon {
             machine: Machine::new(self.settings),
+            began: self.clock(now),
             worker: Worker::default(),
             inbox,
             follow: VecDeque::new(),

@@ -4,10 +4,11 @@
 //! |---|---|
 //! | Who takes over from a router does so only after that router's lease is over, or on its word (I6) | none, if no frame between the two was lost that matters |
 //! | Nobody begins to serve while somebody within reach has been serving for a while (I6) | [`ESTABLISHED`], after [`Bounds::hearing`] of undisturbed hearing, [`Bounds::deadline`] if that one stood still |
-//! | Nobody begins to serve soon after its machine stood still for long, likewise (I3) | [`Bounds::listening`], after [`Bounds::deadline`] |
+//! | Nobody begins to serve soon after its machine stood still for longer than [`Bounds::deadline`], likewise (I3) | [`Bounds::listening`] |
 //! | Two nodes within reach do not both serve (I7) | [`Bounds::both`]; [`Bounds::both_asleep`] if one of them stands still; [`MEET`] more where claims have to be proven |
 //! | A node whose daemon has done what it had to do serves only as Active, and lets adverts out only as Claiming or Active (I4) | none |
-//! | Who is able to serve, and hears nobody who does, serves | [`Bounds::nobody`] after the last disturbance of anybody that it hears or is heard by |
+//! | Who is able to serve, and hears nobody who does, serves | [`Bounds::nobody`] after the last disturbance of anybody that it hears or is heard by; [`PROOF`] more where claims have to be proven |
+//! | No daemon goes by what the gateway has answered to the one before it | none |
 //! | Who may be told where the clients are does not claim the role before it has been | it waits [`UNTOLD`] at most |
 //! | Who suddenly hears nothing, not even the gateway that had answered it, does not go on to serve | [`DEAF`] |
 //! | Every state is left again: a claim is decided, a stop ends, and an Active Router without a lease notices (I5) | [`Bounds::claiming`], [`STOPPING`], [`Bounds::deluded`] |
@@ -24,7 +25,9 @@
 //! [`Bounds::claiming`]: crate::bounds::Bounds::claiming
 //! [`Bounds::deluded`]: crate::bounds::Bounds::deluded
 
-use wgha::proto::{Reason, State};
+use std::net::IpAddr;
+
+use wgha::proto::{Machine, Reason, State};
 use wgha_common::abi::{Role, outranks};
 
 use crate::{
@@ -75,15 +78,19 @@ fn found_dead(world: &World, me: usize) -> Option<Found> {
         Reason::ActiveResigned(active) | Reason::ActiveDown { last: Some(active) } => {
             (*active, adverts_delivered)
         }
+        // Whoever has told nobody how long its lease lasts may go on after a pause.
+        Reason::Preempted(active) if has_told(machine, *active) => (*active, probes_delivered),
         _ => return None,
     };
     let other = (0..world.nodes.len()).find(|n| address(*n) == active)?;
     let since = world.audit.records[other].serving_since;
     let established = since.is_none_or(|since| world.now - since > ESTABLISHED);
-    // It may go on at the last moment of its lease, and the advert that says so be under way.
-    let goes_on = world.now - world.audit.records[other].disturbed < REACH;
-    let timely = established && !goes_on && !world.nodes[other].clock_stands();
+    let timely = established && !world.nodes[other].clock_stands();
     (timely && delivered(world, me, other)).then(|| Found::of(&world.nodes[other]))
+}
+
+fn has_told(machine: &Machine, who: IpAddr) -> bool {
+    machine.acquaintances().iter().any(|known| known.told.source == who)
 }
 
 /// Whether probes and answers between the two arrive, and have done so for long enough.
@@ -143,7 +150,7 @@ pub fn check_begin(world: &World, me: usize) -> Result<(), String> {
         let heard_enough = now.saturating_sub(audit.reach_since(me, other)) > hearing;
         // A machine that stood still for longer than any deadline has to listen anew (I3).
         let (from, until) = audit.records[me].paused;
-        let overslept = until > from + bounds.deadline() && now - until < bounds.listening();
+        let overslept = now.saturating_sub(until) < bounds.listening(until.saturating_sub(from));
         let listened = audit.network_changed.max(record.reach_changed).max(record.disturbed).max(since)
             + bounds.interval()
             < from;
@@ -153,23 +160,11 @@ pub fn check_begin(world: &World, me: usize) -> Result<(), String> {
         if has_others_wait(&world.nodes[other]) && could_hear + bounds.interval() > told {
             continue;
         }
-        // It goes on within its lease, and the advert that says so is under way.
-        if now - record.disturbed < REACH {
-            continue;
-        }
         if now - since > ESTABLISHED && (heard_enough || (overslept && listened)) {
             return Err(format!("node {me} begins to serve while node {other} does"));
         }
     }
     Ok(())
-}
-
-/// Whether claims need no proof, or can be proven to everybody: to a rival that it cannot probe a claim goes on for ever.
-fn all_can_prove(world: &World, me: usize) -> bool {
-    world.nodes[me].settings.authentication.is_none()
-        || (0..world.nodes.len())
-            .flat_map(|a| (0..a).map(move |b| (a, b)))
-            .all(|(a, b)| frames_pass(world, a, b))
 }
 
 /// Where claims have to be proven adverts tell nothing: one that says nothing is waited for until its probes tell.
@@ -223,9 +218,6 @@ pub fn check_nobody(world: &mut World) -> Result<(), String> {
             world.audit.records[me].heard_server = world.now;
             continue;
         }
-        if !all_can_prove(world, me) {
-            continue;
-        }
         // One that does not reach the gateway may be deaf itself.
         if world.nodes[me].witness && !world.reaches_gateway(me) {
             continue;
@@ -234,7 +226,7 @@ pub fn check_nobody(world: &mut World) -> Result<(), String> {
         let disturbed = (0..records.len()).filter(near).map(|n| records[n].disturbed).max();
         let since = able.max(records[me].heard_server).max(disturbed.unwrap_or_default());
         let since = since.max(world.audit.everywhere());
-        if world.now.saturating_sub(since) > world.audit.bounds.nobody() {
+        if world.now.saturating_sub(since) > world.audit.bounds.nobody() + proof(&world.nodes[me]) {
             return Err(format!("node {me} is able, but nobody that it hears serves since {since}"));
         }
     }
@@ -245,9 +237,12 @@ pub fn check_nobody(world: &mut World) -> Result<(), String> {
 pub fn check_deaf(world: &World) -> Result<(), String> {
     for (me, record) in world.audit.records.iter().enumerate() {
         let node = &world.nodes[me];
+        let at = node.daemon.as_ref().and_then(|d| d.machine.gateway_answered_at());
+        if at.is_some_and(|at| node.daemon.as_ref().is_some_and(|d| at < d.began)) {
+            return Err(format!("node {me} goes by what the gateway has answered to the daemon before"));
+        }
         let (Some(deaf), Some(serving)) = (record.deaf_since, record.serving_since) else { continue };
         // One whose gateway had not answered lately takes it for silent: what else is silent says nothing then.
-        let at = node.daemon.as_ref().and_then(|d| d.machine.gateway_answered_at());
         let since = deaf.max(serving).max(record.disturbed);
         if node.is_prompt()
             && at.is_some_and(|at| node.world_time(at) + LATELY > deaf)
@@ -277,10 +272,7 @@ pub fn check_stuck(world: &World) -> Result<(), String> {
         };
         let since = state.1.max(record.disturbed).max(audit.everywhere());
         let proof = proof(&world.nodes[me]);
-        if world.network.is_orderly()
-            && all_can_prove(world, me)
-            && world.now.saturating_sub(since) > most + proof
-        {
+        if world.network.is_orderly() && world.now.saturating_sub(since) > most + proof {
             return Err(format!("node {me} is {:?} since {}", state.0, state.1));
         }
     }

@@ -69,6 +69,11 @@ impl Schedule {
         self.nodes.iter().filter_map(|n| n.detect).map(|d| nanos(d.interval)).min()
     }
 
+    /// No node tells others of a longer one, unless it is executed anew.
+    pub fn longest_lease(&self) -> u64 {
+        self.nodes.iter().filter_map(|n| n.detect).map(|d| nanos(d.lease())).max().unwrap_or_default()
+    }
+
     /// No frame takes longer. Whoever probes every millisecond knows that they do not on his network.
     pub fn max_delay(&self) -> u64 {
         self.shortest_probing().map_or(MAX_DELAY, |interval| (interval / 2).min(MILLI))

@@ -46,7 +46,7 @@ impl World {
             network: Network::new(schedule.max_delay()),
             delays: Random::new(random.clone().next()),
             random,
-            audit: Audit::new(count, schedule.interval),
+            audit: Audit::new(schedule),
             trace,
             stranger: schedule.stranger,
             max_latency: schedule.max_latency(),

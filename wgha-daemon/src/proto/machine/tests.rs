@@ -201,7 +201,7 @@ fn stations_in_doubt(settings: Settings, backup: &[(u64, Input)]) -> Vec<(&'stat
     const SECOND: u64 = 1_000_000;
     let detect = Detect { interval: Duration::from_secs(1), multiplier: 200 };
     let interval = Centiseconds::new(4000).unwrap();
-    let down = 145 * SECOND;
+    let down = 144 * SECOND + 376_000;
     let serving = [
         (1, introduced(0, 99)),
         (down, Input::TimerFired),
@@ -214,7 +214,8 @@ fn stations_in_doubt(settings: Settings, backup: &[(u64, Input)]) -> Vec<(&'stat
         (down + 2 * SECOND, Input::WireguardAsked { silent: true }),
     ];
     let found = (down + 5 * SECOND, traffic(30));
-    let taken = (down + 6 * SECOND, Input::AdvertHeard(heard(4, 99, BOOT + Duration::from_secs(151))));
+    let later = down + 6 * SECOND;
+    let taken = (later, Input::AdvertHeard(heard(4, 99, BOOT + Duration::from_micros(later))));
     let play = |name, remedy, more: &[(u64, Input)]| {
         let health = HealthRules { wireguard_stuck: remedy, ..HealthRules::default() };
         let settings = Settings { interval, detect: Some(detect), health: Some(health), ..settings };

@@ -448,6 +448,18 @@ fn a_gateway_that_was_silent_before_does_not_keep_a_backup_from_the_role() {
 }
 
 #[test]
+fn what_the_gateway_has_answered_before_it_was_asked_does_not_count() {
+    let mut segment = Segment::new(100);
+    segment.gateway = None;
+    let before = Timestamp::from_nanos(segment.now.as_nanos() - 1_000_000);
+    (segment.answered, segment.heard) = (before, before);
+    segment.run(ms(20_000));
+    assert_eq!(segment.machine.finding(), Finding::NeverAnswered);
+    assert_eq!(segment.machine.gateway_answered_at(), None);
+    assert_eq!(segment.reached, [], "a peer would leave it the role");
+}
+
+#[test]
 fn the_word_of_a_peer_that_has_gone_does_not_count() {
     let mut segment = Segment::active();
     segment.peer_reaches(true);
