@@ -23,6 +23,8 @@ use super::{
 
 /// What a test may take where it is not slowed down.
 const LIMIT: Duration = Duration::from_secs(75);
+/// How much is done of what is done at random, in tests that would do it for many minutes.
+const AT_RANDOM: &str = "WGHA_STORM_FAULTS=8 WGHA_PACKETS=3000";
 /// What a bench may take.
 const BENCH_LIMIT: Duration = Duration::from_secs(3600);
 
@@ -171,7 +173,7 @@ impl Place {
         let (slowness, daemon) = (self.accelerator.slowness(), daemon());
         let cards = if self.cards { format!("WGHA_CARDS={} ", cards::addresses()) } else { String::new() };
         format!(
-            "{cards}WGHA_OWN_CLOCK=1 WGHA_SLOW={slowness} WGHA_ATTACH={mode} WGHA_SKIP_NOT_ALLOWED=1 WGHA_BIN={}",
+            "{cards}{AT_RANDOM} WGHA_OWN_CLOCK=1 WGHA_SLOW={slowness} WGHA_ATTACH={mode} WGHA_SKIP_NOT_ALLOWED=1 WGHA_BIN={}",
             daemon.display()
         )
     }
