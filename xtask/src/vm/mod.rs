@@ -48,7 +48,7 @@ const CHOSEN: [&str; 5] = [
 /// With network cards.
 const WITH_CARDS: [&str; 6] = ["cards::", "failover::", "fence::", "probes::", "handshakes::", "modes::"];
 /// What is measured unless something else is named: more would take an hour under emulation.
-const BENCH: &str = "failover --runs 3 --cases crash,crash/idle --contestants B,B2,W50,W10 --markdown";
+const BENCH: &str = "failover --runs 5 --cases crash,crash/idle --contestants B,B0,B2,O,W50,W10 --markdown";
 /// What can be chosen.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -190,9 +190,14 @@ fn daemon() -> PathBuf {
     std::env::var_os(node::BINARY).map_or_else(|| run::workspace().join("target/debug/wgha"), PathBuf::from)
 }
 
+/// This program, which may have been built anew since it was started: its path says so then.
+fn ourselves() -> Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name(env!("CARGO_BIN_NAME")))
+}
+
 /// Paths that were compiled into the tests go through the folder of the package.
 fn contents(binaries: &[Binary], object: PathBuf) -> Result<Contents> {
-    let built = binaries.iter().map(|binary| binary.path.clone()).chain([daemon(), std::env::current_exe()?]);
+    let built = binaries.iter().map(|binary| binary.path.clone()).chain([daemon(), ourselves()?]);
     let scapy = binaries.iter().any(|binary| ["verdicts", "wire"].contains(&binary.name.as_str()));
     let folders = vec![run::workspace().join("tests")];
     Ok(Contents { built: built.collect(), files: vec![object], folders, scapy })

@@ -18,6 +18,7 @@ use super::{
     kernel::Kernel,
     machine::{Ended, Machine, Parts},
     matrix::{Matrix, Outcome},
+    ourselves,
     suite::Binary,
 };
 
@@ -127,9 +128,10 @@ impl Place {
             Some(running) => running,
             None => self.boot(folder)?,
         };
-        let (environment, binary) = (self.environment(job.mode), job.binary.path.display());
+        let slowness = self.accelerator.slowness();
+        let (environment, binary) = (self.environment(job.mode, slowness), job.binary.path.display());
         let line = format!("{environment} exec {binary} --exact {} --nocapture --test-threads=1", job.test);
-        let limit = LIMIT * self.accelerator.slowness();
+        let limit = LIMIT * slowness;
         let ended = running.run(&line, limit, &mut |line| said.push(line.to_owned()));
         let Ended { code, took } = match ended {
             Ok(ended) => ended,
@@ -146,15 +148,18 @@ impl Place {
         })
     }
 
-    /// The benches, with what they print shown.
+    /// The benches, with what they print shown. Their intervals are what is said of them: nothing disturbs the machine.
     ///
     /// # Errors
     /// The machine does not boot, or the bench does not end well.
     pub fn bench(&self, words: &str) -> Result<()> {
         let mut machine = self.boot(&self.folder)?;
-        let xtask = std::env::current_exe()?;
-        let line =
-            format!("{} exec {} bench {words} --out /tmp/bench", self.environment("auto"), xtask.display());
+        let xtask = ourselves()?;
+        let line = format!(
+            "{} exec {} bench {words} --out /tmp/bench",
+            self.environment("auto", 1),
+            xtask.display()
+        );
         let ended = machine.run(&line, BENCH_LIMIT, &mut |said| println!("{said}"))?;
         machine.run("cat /tmp/bench/*.json", LIMIT, &mut |_| {})?;
         machine.off()?;
@@ -169,8 +174,8 @@ impl Place {
     }
 
     /// What the harness goes by.
-    fn environment(&self, mode: &str) -> String {
-        let (slowness, daemon) = (self.accelerator.slowness(), daemon());
+    fn environment(&self, mode: &str, slowness: u32) -> String {
+        let daemon = daemon();
         let cards = if self.cards { format!("WGHA_CARDS={} ", cards::addresses()) } else { String::new() };
         format!(
             "{cards}{AT_RANDOM} WGHA_OWN_CLOCK=1 WGHA_SLOW={slowness} WGHA_ATTACH={mode} WGHA_SKIP_NOT_ALLOWED=1 WGHA_BIN={}",
