@@ -22,7 +22,8 @@ impl Accelerator {
     }
 
     /// What QEMU is told. An instruction is a nanosecond, and what does nothing costs nothing. Two processors would only take
-    /// turns there, and what they say to each other is dear: twice the time.
+    /// turns there, and what they say to each other is dear: twice the time. So are instructions that repeat themselves byte
+    /// by byte (erms): the kernel takes words where the processor has none.
     pub const fn options(self) -> &'static [&'static str] {
         match self {
             Self::Counted => &[
@@ -33,7 +34,7 @@ impl Accelerator {
                 "-rtc",
                 "clock=vm",
                 "-cpu",
-                "max",
+                "max,erms=off,fsrm=off",
                 "-smp",
                 "1",
             ],
