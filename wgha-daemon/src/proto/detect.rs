@@ -229,9 +229,16 @@ impl Machine {
     }
 
     fn take_answer(&mut self, answer: &Answered) {
-        if self.prober.target.as_mut().is_some_and(|target| target.answered(answer)) {
+        let fresh = self.freshness();
+        if self.prober.target.as_mut().is_some_and(|target| target.answered(answer, fresh)) {
             self.acquaintances.answered(answer.peer);
         }
+    }
+
+    /// How long an AdminDown may have been under way, from its question on. Nobody is elected by silence in less than three adverts.
+    fn freshness(&self) -> Duration {
+        let election = self.election.interval.duration().saturating_mul(3);
+        self.pace().map_or(Duration::ZERO, |pace| pace.detection_time().min(election))
     }
 
     /// What a look has shown of the peer that we probe.

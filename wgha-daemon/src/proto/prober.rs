@@ -36,6 +36,11 @@ impl Pace {
         }
     }
 
+    /// Whoever has answered none of our probes for so long is dead to us.
+    pub(super) fn detection_time(&self) -> Duration {
+        self.interval.saturating_mul(self.probes)
+    }
+
     /// A tick that is later than this is a stall of ours.
     pub(super) fn patience(&self) -> Duration {
         self.interval / 2
@@ -112,14 +117,16 @@ impl Target {
         self.sent.front().map(|(_, at)| *at)
     }
 
-    /// An answer; one that has been overtaken is none. Whether it is news.
-    pub(super) fn answered(&mut self, answer: &Answered) -> bool {
+    /// An answer; one that has been overtaken is none. Whether it is news. AdminDown that has taken longer than `fresh` may have
+    /// waited in our own queue while the machine stood still: its sender may serve again, and the next answer tells.
+    pub(super) fn answered(&mut self, answer: &Answered, fresh: Duration) -> bool {
         let newest = self.last.map_or(self.before, |last| last.number);
         if answer.peer != self.peer || answer.number <= newest || answer.number > self.number {
             return false;
         }
         let sent = self.sent.iter().find(|(number, _)| *number == answer.number);
-        self.last_rtt = sent.map(|(_, at)| answer.at.since(*at)).or(self.last_rtt);
+        let rtt = sent.map(|(_, at)| answer.at.since(*at));
+        self.last_rtt = rtt.or(self.last_rtt);
         self.last = Some(*answer);
         self.silent_since = None;
         self.enough = None;
@@ -127,7 +134,7 @@ impl Target {
             self.up = Some(answer.at);
             self.down = None;
             self.pardons = 0;
-        } else if self.counts() {
+        } else if self.counts() && rtt.is_some_and(|rtt| rtt <= fresh) {
             self.down.get_or_insert(answer.at);
         }
         true

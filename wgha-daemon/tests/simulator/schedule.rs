@@ -48,7 +48,7 @@ impl Schedule {
         let drifts = drifts(random, nodes.len());
         let stranger = random.one_in(8).then(|| random.below(nodes.len()));
         let starts = nodes.iter().map(|_| random.between(0, 6 * unit)).collect();
-        let incidents = incidents(random, nodes.len(), unit);
+        let mut incidents = incidents(random, nodes.len(), unit);
         let delay = nodes.iter().map(|n| nanos(n.preempt_delay)).max().unwrap_or_default();
         let end = settled(&incidents, unit) + delay + 20 * unit + 500 * MILLI;
         let witness = random.one_in(2);
@@ -62,6 +62,10 @@ impl Schedule {
             let peers = nodes.len() - 1;
             nodes.iter_mut().for_each(|n| n.authentication = Some(Authentication { peers }));
         }
+        // The last thing that is drawn: most schedules are what they would be without it.
+        let before = settled(&incidents, unit);
+        incidents.extend(pauses(random, &nodes, unit).into_iter().flatten());
+        let end = end + settled(&incidents, unit) - before;
         Self { nodes, drifts, interval, starts, witness, stranger, incidents, end }
     }
 
@@ -180,6 +184,22 @@ fn incidents(random: &mut Random, nodes: usize, unit: u64) -> Vec<Incident> {
         failures <= MOST_FAILURES || !Trouble::SLOW.contains(trouble)
     });
     troubles.into_iter().map(|trouble| incident(random, trouble, nodes, unit)).collect()
+}
+
+/// Two machines stand still, the second of them for longer: what the first one answers when it goes on waits until it may mean nothing
+/// any more.
+fn pauses(random: &mut Random, nodes: &[Settings], unit: u64) -> Option<[Incident; 2]> {
+    let detects: Option<Vec<Detect>> = nodes.iter().map(|n| n.detect).collect();
+    let detects = detects.filter(|_| random.one_in(16))?;
+    let mut first = incident(random, Trouble::PauseVm, nodes.len(), unit);
+    first.at = random.between(8 * unit, 20 * unit);
+    first.lasts = random.between(unit, 8 * unit);
+    let Detect { interval, multiplier } = detects[first.other];
+    // Later it would have found the first one dead.
+    let later = random.between(0, nanos(interval) * u64::from(multiplier)).min(first.lasts);
+    let lasts = first.lasts - later + random.between(2 * unit, 12 * unit);
+    let second = Incident { node: first.other, other: first.node, at: first.at + later, lasts, ..first };
+    Some([first, second])
 }
 
 fn incident(random: &mut Random, trouble: Trouble, nodes: usize, unit: u64) -> Incident {
