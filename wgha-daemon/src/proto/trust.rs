@@ -60,10 +60,12 @@ impl Machine {
         }
     }
 
-    /// Somebody says that the router we obey has resigned: it is asked at once.
+    /// Somebody says that the router we obey has resigned: it is asked at once. A question that should have been asked before stays
+    /// late, which shows that we have stood still.
     fn doubt(&mut self, source: IpAddr, now: Timestamp) {
         if self.prober.is_aimed_at(source) {
-            self.timers.arm(Timer::Probe, now);
+            let due = self.timers.at(Timer::Probe).map_or(now, |due| due.min(now));
+            self.timers.arm(Timer::Probe, due);
         }
     }
 
