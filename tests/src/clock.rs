@@ -89,7 +89,7 @@ pub fn observe_for(time: Duration) -> Result<()> {
 /// Puts the wall clock of the whole machine forward, where that is ours ([`crate::Property::OwnClock`]). Dropping it puts
 /// it back. What follows it, WireGuard's own idea of what is newer for one, is ahead meanwhile.
 #[derive(Debug)]
-pub struct ClockAhead(i64);
+pub struct ClockAhead(#[expect(dead_code, reason = "it is dropped")] WallClock);
 
 impl ClockAhead {
     /// By so many seconds.
@@ -97,21 +97,57 @@ impl ClockAhead {
     /// # Errors
     /// That we may not.
     pub fn by(seconds: u32) -> Result<Self> {
-        let ahead = Self(seconds.into());
-        shift_wall_clock(ahead.0)?;
-        Ok(ahead)
+        let mut clock = WallClock::ours();
+        clock.step(seconds.into())?;
+        Ok(Self(clock))
     }
 }
 
-impl Drop for ClockAhead {
+/// The wall clock of the whole machine, where that is ours: stepped as one likes, and put right again when this is dropped.
+#[derive(Debug)]
+pub struct WallClock {
+    ahead: i64,
+}
+
+impl WallClock {
+    /// As it is now, which is right.
+    #[must_use]
+    pub const fn ours() -> Self {
+        Self { ahead: 0 }
+    }
+
+    /// By so many seconds, forward or back.
+    ///
+    /// # Errors
+    /// That we may not.
+    pub fn step(&mut self, seconds: i64) -> Result<()> {
+        let now = clock_gettime(ClockId::CLOCK_REALTIME)?;
+        clock_settime(ClockId::CLOCK_REALTIME, now + TimeSpec::new(seconds, 0))?;
+        self.ahead += seconds;
+        Ok(())
+    }
+
+    /// To so many seconds after the Unix epoch.
+    ///
+    /// # Errors
+    /// That we may not.
+    pub fn set(&mut self, seconds: i64) -> Result<()> {
+        self.step(seconds - clock_gettime(ClockId::CLOCK_REALTIME)?.tv_sec())
+    }
+
+    /// To so many seconds ahead of what is right; negative: behind.
+    ///
+    /// # Errors
+    /// That we may not.
+    pub fn put_ahead(&mut self, seconds: i64) -> Result<()> {
+        self.step(seconds - self.ahead)
+    }
+}
+
+impl Drop for WallClock {
     fn drop(&mut self) {
-        if let Err(e) = shift_wall_clock(-self.0) {
-            eprintln!("the wall clock stays ahead: {e:#}");
+        if let Err(e) = self.put_ahead(0) {
+            eprintln!("the wall clock stays wrong: {e:#}");
         }
     }
-}
-
-fn shift_wall_clock(seconds: i64) -> Result<()> {
-    let now = clock_gettime(ClockId::CLOCK_REALTIME)?;
-    Ok(clock_settime(ClockId::CLOCK_REALTIME, now + TimeSpec::new(seconds, 0))?)
 }
