@@ -19,6 +19,8 @@ pub enum Property {
     Cards,
     /// A server's uplink loses its carrier with the port of the switch that it is plugged into.
     Carrier,
+    /// There is another processor beside the one that something saturates.
+    SecondProcessor,
 }
 
 impl Property {
@@ -35,6 +37,13 @@ impl Property {
                 "there are no network cards to plug in: `cargo xtask vm --cards` has some",
             ),
             Self::Carrier => (!cards::are_there(), "a card of the virtual machine keeps its carrier"),
+            Self::SecondProcessor => {
+                let processors = std::thread::available_parallelism().map_or(1, usize::from);
+                (
+                    processors > 1,
+                    "there is one processor, and what saturates it would leave nothing to others",
+                )
+            }
         };
         if !there {
             eprintln!("left out: {why}");
