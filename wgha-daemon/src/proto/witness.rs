@@ -120,6 +120,7 @@ impl Machine {
         self.judge_finding(now);
         self.ask_gateway(now);
         if self.held_no_longer(now) {
+            self.witness.held = false; // whatever is decided then: it is not to be asked for without end
             self.ask(now);
         }
     }

@@ -5,6 +5,8 @@ use wgha::proto::Input;
 use crate::{audit::Audit, queue::Event, world::World};
 
 const MICRO: u64 = 1_000;
+/// More than a daemon finds to do whenever it wakes up.
+const AT_ONCE: u32 = 10_000;
 
 impl World {
     pub fn start(&mut self, node: usize) {
@@ -49,8 +51,13 @@ impl World {
             }
             _ => return Ok(()),
         }
+        let mut inputs = 0;
         // One thing at a time, everything that has been done before the next: as the driver does.
         while self.nodes[me].is_awake() && self.carry_out(me)? {
+            inputs += 1;
+            if inputs > AT_ONCE {
+                return Err(format!("node {me} finds no end of what follows"));
+            }
             let node = &mut self.nodes[me];
             let clock = node.clock(self.now);
             let Some(daemon) = &mut node.daemon else { break };

@@ -12,6 +12,7 @@
 //! | Who may be told where the clients are does not claim the role before it has been | it waits [`UNTOLD`] at most |
 //! | Who suddenly hears nothing, not even the gateway that had answered it, does not go on to serve | [`DEAF`] |
 //! | Every state is left again: a claim is decided, a stop ends, and an Active Router without a lease notices (I5) | [`Bounds::claiming`], [`STOPPING`], [`Bounds::deluded`] |
+//! | A daemon that wakes up comes to an end | 10,000 inputs |
 //! | In the end one serves, the best if all preempt, with VIP and tunnel; the others have neither, and stand by | |
 //!
 //! Within reach are two that hear each other's adverts and probes. What an action may be is in [`crate::audit`].
