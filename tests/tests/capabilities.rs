@@ -70,6 +70,10 @@ fn prepare_as_an_administrator_would(t: &mut Topology) {
     let machine = t.a.namespace.clone();
     machine.run("mkdir", &["-p", "/sys/fs/bpf/wgha"]).unwrap();
     machine.run("chown", &[USER, "/run/wgha", "/run/wireguard", "/sys/fs/bpf/wgha"]).unwrap();
+    // udev lets everybody open it, and there may be none here.
+    machine.run("mkdir", &["-p", "/dev/net"]).unwrap();
+    machine.run("mount", &["-t", "tmpfs", "tmpfs", "/dev/net"]).unwrap();
+    machine.run("mknod", &["-m", "666", "/dev/net/tun", "c", "10", "200"]).unwrap();
     // wireguard-go ends when its socket's owner is changed.
     t.a.tunnel.create_through(&as_nobody_with(&["net_admin"])).unwrap();
 }

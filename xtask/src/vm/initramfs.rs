@@ -30,6 +30,7 @@ const PROGRAMS: &[&str] = &[
     "ls",
     "lsmod",
     "mkdir",
+    "mknod",
     "modprobe",
     "mount",
     "nft",
