@@ -120,8 +120,10 @@ impl Machine {
         self.judge_finding(now);
         self.ask_gateway(now);
         if self.held_no_longer(now) {
-            self.witness.held = false; // whatever is decided then: it is not to be asked for without end
-            self.ask(now);
+            // Whatever is decided then: it is not to be asked for without end. As a deadline of now, because a look may be under way
+            // that has been begun for less.
+            self.witness.held = false;
+            self.timers.arm(Timer::ActiveDown, now);
         }
     }
 
