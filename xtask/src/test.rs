@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::{
     build_ebpf,
@@ -14,6 +14,8 @@ use crate::{
 
 /// The package whose tests need root and the network to themselves.
 const PRIVILEGED: &str = "wgha-tests";
+/// Where a userspace WireGuard gets its interface from.
+const TUN: &str = "/dev/net/tun";
 
 /// What can be chosen.
 #[derive(Debug, clap::Args)]
@@ -64,7 +66,7 @@ pub fn run(args: Args) -> Result<()> {
 
 /// As udev has it, which not every machine runs: some tests have a WireGuard that is not root's.
 fn open_tun() -> Result<()> {
-    Ok(fs::set_permissions("/dev/net/tun", fs::Permissions::from_mode(0o666))?)
+    fs::set_permissions(TUN, fs::Permissions::from_mode(0o666)).context(TUN)
 }
 
 fn on_this_kernel(stages: &mut Stages, object: &Path, args: &Args) {
