@@ -28,7 +28,7 @@ pub struct Args {
     kernels: Kernels,
 
     /// How many schedules the simulator plays, if there is no filter
-    #[arg(long, default_value_t = 400_000)]
+    #[arg(long, default_value_t = 1_000_000)]
     schedules: u64,
 }
 

@@ -235,10 +235,11 @@ impl Machine {
         }
     }
 
-    /// How long an AdminDown may have been under way, from its question on. Nobody is elected by silence in less than three adverts.
+    /// How long an AdminDown counts, from its question on: the next answer tells better, and whoever has said it may be elected anew
+    /// by the silence of three adverts.
     fn freshness(&self) -> Duration {
         let election = self.election.interval.duration().saturating_mul(3);
-        self.pace().map_or(Duration::ZERO, |pace| pace.detection_time().min(election))
+        self.pace().map_or(Duration::ZERO, |pace| election.min(pace.interval + NEWS))
     }
 
     /// What a look has shown of the peer that we probe.
@@ -279,7 +280,7 @@ impl Machine {
     fn verdict_at(&self) -> Option<Timestamp> {
         let target = self.prober.target.as_ref()?;
         let pace = self.pace()?;
-        let from = target.down().map(|(since, _)| since).or_else(|| target.silent_from(&pace))?;
+        let from = target.down().map(|down| down.since).or_else(|| target.silent_from(&pace))?;
         Some(from + self.stagger(Some(target.source)))
     }
 
@@ -295,9 +296,9 @@ impl Machine {
     pub(super) fn found_dead(&self, routers: &[Heard], now: Timestamp) -> Option<(IpAddr, Reason)> {
         let target = self.prober.target.as_ref()?;
         let (pace, active) = (self.pace()?, target.source);
-        if let Some((_, said)) = target.down() {
-            let again = !self.wants_proof() && routers.iter().any(|r| r.source == active && r.at > said);
-            let recent = now.since(said) <= pace.interval + NEWS;
+        if let Some(down) = target.down() {
+            let again = !self.wants_proof() && routers.iter().any(|r| r.source == active && r.at > down.said);
+            let recent = now.since(down.asked) <= self.freshness();
             return (recent && !again).then_some((active, Reason::AdminDown(active)));
         }
         target.silent_from(&pace).filter(|at| *at <= now)?;

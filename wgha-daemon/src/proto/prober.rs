@@ -36,15 +36,21 @@ impl Pace {
         }
     }
 
-    /// Whoever has answered none of our probes for so long is dead to us.
-    pub(super) fn detection_time(&self) -> Duration {
-        self.interval.saturating_mul(self.probes)
-    }
-
     /// A tick that is later than this is a stall of ours.
     pub(super) fn patience(&self) -> Duration {
         self.interval / 2
     }
+}
+
+/// A peer's word that it does not serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Down {
+    /// When it said so first,
+    pub(super) since: Timestamp,
+    /// and last,
+    pub(super) said: Timestamp,
+    /// and when it was asked for that.
+    pub(super) asked: Timestamp,
 }
 
 /// Whom we probe, and what has come of it.
@@ -61,8 +67,8 @@ pub(super) struct Target {
     last: Option<Answered>,
     /// When the last Up arrived. Before the first, nothing counts.
     up: Option<Timestamp>,
-    /// When the first AdminDown after it arrived, unless we have stalled since.
-    down: Option<Timestamp>,
+    /// It has said since that it does not serve, and we have not stalled since.
+    down: Option<Down>,
     pub(super) last_rtt: Option<Duration>,
     /// It was last alive before that, and has not answered since.
     pub(super) silent_since: Option<Timestamp>,
@@ -125,8 +131,8 @@ impl Target {
             return false;
         }
         let sent = self.sent.iter().find(|(number, _)| *number == answer.number);
-        let rtt = sent.map(|(_, at)| answer.at.since(*at));
-        self.last_rtt = rtt.or(self.last_rtt);
+        let asked = sent.map(|(_, at)| *at);
+        self.last_rtt = asked.map(|at| answer.at.since(at)).or(self.last_rtt);
         self.last = Some(*answer);
         self.silent_since = None;
         self.enough = None;
@@ -134,8 +140,9 @@ impl Target {
             self.up = Some(answer.at);
             self.down = None;
             self.pardons = 0;
-        } else if self.counts() && rtt.is_some_and(|rtt| rtt <= fresh) {
-            self.down.get_or_insert(answer.at);
+        } else if let Some(asked) = asked.filter(|at| self.counts() && answer.at.since(*at) <= fresh) {
+            let since = self.down.map_or(answer.at, |down| down.since);
+            self.down = Some(Down { since, said: answer.at, asked });
         }
         true
     }
@@ -160,10 +167,9 @@ impl Target {
         Some(self.enough?.max(lapsed) + pace.grace)
     }
 
-    /// Since when it answers that it does not serve, and when it did so last.
-    pub(super) fn down(&self) -> Option<(Timestamp, Timestamp)> {
-        let last = self.last.filter(|last| !last.up)?;
-        Some((self.down?, last.at))
+    /// That it does not serve, if that was its last word.
+    pub(super) fn down(&self) -> Option<Down> {
+        self.down.filter(|_| self.last.is_some_and(|last| !last.up))
     }
 
     /// When it has answered Up, if that was its last word.
