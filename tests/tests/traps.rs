@@ -44,7 +44,7 @@ fn nobody_is_asked_before_the_vip_is_local() {
         ping.wait_answer(cut, Some(B), AFTER_WIREGUARD).unwrap();
         drop(busy);
         let (answered, used) = first_answer_and_session(&wire, since);
-        assert_eq!(answered, used, "the first answer was lost");
+        assert_eq!(answered, used, "the first answer was lost: {}", told(&wire, since));
         let mended = monotonic_ns();
         pair.topology.mend(A).unwrap();
         pair.wait_serving(A).unwrap();
@@ -74,6 +74,19 @@ fn first_answer_and_session(wire: &Capture, since_ns: u64) -> ([u8; 4], [u8; 4])
     };
     // The sender's own index in a response, the receiver's in data.
     (first(true, RESPONSE), first(false, TRANSPORT))
+}
+
+/// What came and went at WireGuard's port since then, with the card that it was for, the types and the indices.
+fn told(wire: &Capture, since_ns: u64) -> String {
+    let packets = wire.packets();
+    let lines = packets.iter().filter(|p| p.at_ns >= since_ns).filter_map(|packet| {
+        let (frame, way) = (packet.frame(), if packet.sent { "sent" } else { "came" });
+        let head = frame.udp().filter(|_| frame.is_udp_port(Plan::PORT))?.payload.get(..12)?;
+        let at = Duration::from_nanos(packet.at_ns - since_ns);
+        let card = packet.bytes.get(..6)?;
+        Some(format!("\n{at:>12.3?} {way} for {card:02x?}, {}: {head:02x?}", frame.describe()))
+    });
+    lines.collect()
 }
 
 const INITIATION: u8 = 1;
