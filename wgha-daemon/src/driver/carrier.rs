@@ -10,7 +10,7 @@ use wgha_common::{
 
 use super::{
     handshakes::Command,
-    told::Told,
+    told::{Order, Told},
     worker::{Done, Effect},
 };
 use crate::proto::{Action, Answered, Heard, Input, Listened, Machine, PeerId, Sample, State};
@@ -264,10 +264,10 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
             }
             Action::ReportFinding { .. } | Action::HoldBack { .. } => None,
             Action::HoldBackUntold | Action::HoldBackNoLonger => None,
-            Action::StartHandshakes => {
-                let now = self.datapath.now();
-                self.command(Command::Go(now));
-                self.tell(|told, _| told.handshakes = Some(now));
+            Action::StartHandshakes { again } => {
+                let at = self.datapath.now();
+                self.command(Command::Go(at));
+                self.tell(|told, _| told.handshakes = Some(Order { at, again }));
                 None
             }
             Action::StopHandshakes => {

@@ -26,8 +26,17 @@ pub struct Told {
     pub reaches: Option<bool>,
     /// Our priority, and whether we are fit to serve.
     pub health: (u8, bool),
-    /// Handshakes are to be started, since this take-over; `None`: no more.
-    pub handshakes: Option<Timestamp>,
+    /// Handshakes are to be started; `None`: no more.
+    pub handshakes: Option<Order>,
+}
+
+/// [`crate::proto::Action::StartHandshakes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// When it was given.
+    pub at: Timestamp,
+    /// The link has been up all the time, and sessions may stand.
+    pub again: bool,
 }
 
 impl Told {

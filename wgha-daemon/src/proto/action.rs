@@ -116,7 +116,10 @@ pub enum Action {
     /// Set the WireGuard link up and put its addresses and routes back.
     RaiseTunnel,
     /// Start handshakes with the peers of WireGuard that had sessions with the old Active, and see to it that they succeed.
-    StartHandshakes,
+    StartHandshakes {
+        /// The link has been up all the time, and sessions may stand. If not, [`Action::RaiseTunnel`] is under way.
+        again: bool,
+    },
     /// Start no more.
     StopHandshakes,
     /// Remember the WireGuard link's addresses and routes and set it down.

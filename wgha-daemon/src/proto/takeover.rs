@@ -121,13 +121,13 @@ impl Machine {
         if !self.group.tunnel.is_wanted() {
             self.raise_tunnel();
             self.group.greetings = 0;
-            self.start_handshakes(now);
+            self.start_handshakes(false, now);
         }
     }
 
-    fn start_handshakes(&mut self, now: Timestamp) {
+    fn start_handshakes(&mut self, again: bool, now: Timestamp) {
         self.group.greeted = now;
-        self.push(Action::StartHandshakes);
+        self.push(Action::StartHandshakes { again });
     }
 
     /// Somebody else has served: clients may have sessions with it, and nobody would tell them that it has ended. One that
@@ -154,7 +154,7 @@ impl Machine {
         if self.holds_vip() {
             self.timers.disarm(Timer::Greet);
             self.group.greetings += 1;
-            self.start_handshakes(now);
+            self.start_handshakes(true, now);
         } else {
             self.timers.arm(Timer::Greet, now + GREETING_PAUSE);
         }

@@ -204,7 +204,8 @@ pub fn words_of(action: &Action, zero: Zero) -> Vec<String> {
             let ailment = ailment.map_or("suspicion_over", wgha::proto::Ailment::name);
             vec!["report_health".into(), ailment.into(), format!("because={detail}")]
         }
-        Action::StartHandshakes => name("start_handshakes"),
+        Action::StartHandshakes { again: false } => name("start_handshakes"),
+        Action::StartHandshakes { again: true } => name("start_handshakes_again"),
         Action::StopHandshakes => name("stop_handshakes"),
         Action::RaiseTunnel => name("raise_tunnel"),
         Action::LowerTunnel => name("lower_tunnel"),

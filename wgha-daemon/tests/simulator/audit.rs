@@ -170,7 +170,7 @@ impl Audit {
             Action::SetLease { until, .. } if *until == Timestamp::ZERO => true,
             Action::SetLease { role, epoch, until } => check_lease(node, daemon, *role, *epoch, *until),
             Action::SendAdvert => node.kernel.stamp.0 == 0 || granted(Role::Claiming),
-            Action::HoldVip | Action::RaiseTunnel | Action::Announce | Action::StartHandshakes => {
+            Action::HoldVip | Action::RaiseTunnel | Action::Announce | Action::StartHandshakes { .. } => {
                 granted(Role::Active)
             }
             Action::StampAdverts { interval, .. }

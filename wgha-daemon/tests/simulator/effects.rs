@@ -52,7 +52,7 @@ impl World {
                     self.brief_others(me);
                 }
             }
-            Action::StartHandshakes | Action::StopHandshakes => {}
+            Action::StartHandshakes { .. } | Action::StopHandshakes => {}
             // Traffic is not simulated.
             Action::ReadTraffic | Action::AskWireguard => {}
             Action::TellHealth { .. } | Action::ReportHealth { .. } => {}

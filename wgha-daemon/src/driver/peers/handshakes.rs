@@ -87,18 +87,19 @@ impl Handshakes {
         self.command(Command::Ready(Plan { candidates, after_link_up }));
     }
 
-    /// Starts handshakes for the take-over that began at `since`, or no more; unless that was planned.
-    pub fn order(&mut self, since: Option<Timestamp>, candidates: Vec<Candidate>, after_link_up: bool) {
-        let Some(since) = since else {
-            // Whoever has decided it has said so to the thread.
-            self.waiting = None;
-            return self.firsts.stop();
-        };
+    /// Starts handshakes for the take-over that began at `since`, unless that was planned.
+    pub fn order(&mut self, since: Timestamp, candidates: Vec<Candidate>, after_link_up: bool) {
         if after_link_up {
             self.waiting = Some(Waiting { since, candidates });
         } else {
             self.command(Command::Start { candidates, at: since });
         }
+    }
+
+    /// Starts no more.
+    pub fn stop(&mut self) {
+        self.waiting = None;
+        self.firsts.stop();
     }
 
     /// The next step that people should know of. Cancel-safe.

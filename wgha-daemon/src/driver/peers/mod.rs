@@ -23,7 +23,7 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot, watch};
-use wgha_common::Timestamp;
+use wgha_common::{IfIndex, Timestamp};
 
 pub use report::{Peer as PeerReport, Report};
 
@@ -34,7 +34,10 @@ use self::{
     ready::Ready,
     work::{Done, Job, Outcome, Reading, Work},
 };
-use super::{handshakes::Command, told::Told};
+use super::{
+    handshakes::Command,
+    told::{Order, Told},
+};
 use crate::{
     proto::{
         Input, Introduced, PeerId,
@@ -217,13 +220,11 @@ impl Peers {
             self.handshakes.prepare();
         }
         if told.handshakes != before.handshakes {
-            // Ordered again while it serves: the link has been up all the time, and sessions may stand.
-            let past = self.past(again);
-            let candidates = match told.handshakes {
-                Some(_) => candidates(&self.device, &past, &self.replica, told.link.filter(|_| again)),
-                None => Vec::new(),
-            };
-            self.handshakes.order(told.handshakes, candidates, past.link_up_is_to_come);
+            match told.handshakes {
+                Some(order) => self.order(order, told.link),
+                // Whoever has decided it has said so to the thread.
+                None => self.handshakes.stop(),
+            }
         }
         if told.link != before.link {
             self.given(&[]);
@@ -250,6 +251,13 @@ impl Peers {
             self.introduce();
         }
         self.tell_ready().await;
+    }
+
+    fn order(&mut self, order: Order, link: Option<IfIndex>) {
+        let past = self.past(!order.again);
+        let link = link.filter(|_| !order.again);
+        let candidates = candidates(&self.device, &past, &self.replica, link);
+        self.handshakes.order(order.at, candidates, past.link_up_is_to_come);
     }
 
     /// What is known of the device's past at a take-over, or, if it has been up all the time, while it serves.

@@ -298,7 +298,7 @@ fn step(machine: &Machine, input: &Input, now: Timestamp, name: &str) -> Machine
     let serves = machine.state() == State::Active;
     let claims = serves || machine.state() == State::Claiming;
     let is_for_active = |a: &Action| {
-        matches!(a, Action::HoldVip | Action::Announce | Action::RaiseTunnel | Action::StartHandshakes)
+        matches!(a, Action::HoldVip | Action::Announce | Action::RaiseTunnel | Action::StartHandshakes { .. })
     };
     // In state Up, a probe is a claim.
     let probes =
