@@ -52,6 +52,7 @@ pub mod random;
 pub mod steal;
 pub mod storm;
 mod stranger;
+pub mod suspend;
 pub mod swarm;
 mod sys;
 pub mod systemd;

@@ -8,6 +8,9 @@ use crate::{Namespace, cards};
 /// Set where the machine is ours alone: its wall clock may be put back and forth.
 pub const OWN_CLOCK: &str = "WGHA_OWN_CLOCK";
 
+/// Set where the machine is ours alone and wakes up again: it may be suspended.
+pub const SUSPEND: &str = "WGHA_SUSPEND";
+
 /// Something that a test may need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Property {
@@ -15,6 +18,8 @@ pub enum Property {
     Delay,
     /// The wall clock is ours.
     OwnClock,
+    /// The machine may be suspended.
+    Suspend,
     /// The servers are connected by network cards.
     Cards,
     /// A server's uplink loses its carrier with the port of the switch that it is plugged into.
@@ -31,6 +36,10 @@ impl Property {
             Self::Delay => (has_netem(), "this kernel has no netem, packets cannot be held back"),
             Self::OwnClock => {
                 (env::var_os(OWN_CLOCK).is_some(), "the wall clock is not ours: `cargo xtask vm` has one")
+            }
+            Self::Suspend => {
+                let why = "nothing may be suspended here: `cargo xtask vm --suspend` has a machine for it";
+                (env::var_os(SUSPEND).is_some(), why)
             }
             Self::Cards => (
                 cards::are_there(),

@@ -31,8 +31,6 @@ impl Accelerator {
                 "tcg,thread=single",
                 "-icount",
                 "shift=0,sleep=off",
-                "-rtc",
-                "clock=vm",
                 "-cpu",
                 "max,erms=off,fsrm=off",
                 "-smp",

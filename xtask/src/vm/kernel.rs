@@ -20,6 +20,8 @@ pub struct Kernel {
     pub release: String,
     /// What QEMU starts: ELF, as unpacking it under emulation takes seconds.
     pub image: PathBuf,
+    /// The same as Debian has it. It survives that QEMU puts a machine's ROMs back when that wakes up, of which it takes ELF to be one.
+    pub packed: PathBuf,
     /// What is to be its /usr/lib/modules/RELEASE.
     pub modules: PathBuf,
 }
@@ -33,18 +35,17 @@ impl Kernel {
         let package = newest(series)?;
         let release = package.trim_start_matches("linux-image-").to_owned();
         let root = cache.join(&package);
-        let image = root.join("vmlinux");
+        let (image, packed) = (root.join("vmlinux"), root.join(format!("boot/vmlinuz-{release}")));
         if !image.is_file() {
             println!("{package}: apt-get download, unpacked below {}", root.display());
             unpack(&package, &root)?;
-            let packed = root.join(format!("boot/vmlinuz-{release}"));
             let bytes = fs::read(&packed).with_context(|| packed.display().to_string())?;
             // Last: it says that the rest is complete.
             fs::write(&image, elf_of(&bytes, &root)?)?;
         }
         modules::choose(&root, &release)?;
         let modules = modules::chosen(&root, &release);
-        Ok(Self { series: series.to_owned(), release, image, modules })
+        Ok(Self { series: series.to_owned(), release, image, packed, modules })
     }
 }
 

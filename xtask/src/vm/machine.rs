@@ -47,6 +47,8 @@ pub struct Parts<'a> {
     pub folder: &'a Path,
     /// Whether it has network cards.
     pub cards: bool,
+    /// Whether it can be suspended: its clock does not go on then, and its RTC has to wake it up.
+    pub sleeps: bool,
 }
 
 /// A running machine. Dropping it ends it, and so does the end of the thread that has booted it.
@@ -171,7 +173,11 @@ fn command(parts: &Parts<'_>, console: &Path) -> Command {
         "stdio",
         "-no-reboot",
     ]);
-    command.arg("-kernel").arg(&parts.kernel.image).arg("-initrd").arg(parts.initramfs);
+    let (kernel, rtc) = match parts.sleeps {
+        true => (&parts.kernel.packed, "clock=rt"),
+        false => (&parts.kernel.image, "clock=vm"),
+    };
+    command.args(["-rtc", rtc]).arg("-kernel").arg(kernel).arg("-initrd").arg(parts.initramfs);
     if parts.cards {
         cards::plug(&mut command);
     }

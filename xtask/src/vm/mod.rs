@@ -47,6 +47,8 @@ const CHOSEN: [&str; 5] = [
 ];
 /// With network cards.
 const WITH_CARDS: [&str; 6] = ["cards::", "failover::", "fence::", "probes::", "handshakes::", "modes::"];
+/// In machines that can be suspended.
+const SUSPENDED: &str = "suspend::";
 /// What is measured unless something else is named: more would take an hour under emulation.
 const BENCH: &str = "failover --runs 5 --cases crash,crash/idle --contestants B,B0,B2,O,W50,W10 --markdown";
 /// What can be chosen.
@@ -73,6 +75,10 @@ pub struct Args {
     /// tests, those that show what a real driver changes, unless some are named
     #[arg(long, conflicts_with = "bench")]
     cards: bool,
+
+    /// In machines that can be suspended, the test that does so
+    #[arg(long, conflicts_with_all = ["bench", "cards"])]
+    suspend: bool,
 
     /// Run only tests whose name (file::test) contains one of these
     filters: Vec<String>,
@@ -119,6 +125,7 @@ impl Args {
             accelerator: Accelerator::Counted,
             bench: None,
             cards: false,
+            suspend: false,
             filters,
         }
     }
@@ -134,6 +141,9 @@ impl Args {
     fn filters(&self) -> Vec<String> {
         if self.cards && self.filters.is_empty() {
             return WITH_CARDS.map(str::to_owned).to_vec();
+        }
+        if self.suspend && self.filters.is_empty() {
+            return vec![SUSPENDED.to_owned()];
         }
         self.filters.clone()
     }

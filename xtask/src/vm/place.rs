@@ -36,6 +36,7 @@ pub struct Place {
     initramfs: PathBuf,
     accelerator: Accelerator,
     cards: bool,
+    sleeps: bool,
 }
 
 /// One test in one mode.
@@ -65,7 +66,7 @@ impl Place {
             accelerator.name(),
             folder.display()
         );
-        Ok(Self { kernel, folder, initramfs, accelerator, cards: args.cards })
+        Ok(Self { kernel, folder, initramfs, accelerator, cards: args.cards, sleeps: args.suspend })
     }
 
     /// Every test in every mode, in as many machines at a time as can be had.
@@ -103,7 +104,10 @@ impl Place {
         let mut machine = None;
         loop {
             let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(job) = job else { return machine.map_or(Ok(()), Machine::off) };
+            let Some(job) = job else {
+                // One that has slept cannot switch itself off any more: that ends with the kernel's last word.
+                return machine.filter(|_| !self.sleeps).map_or(Ok(()), Machine::off);
+            };
             let mut said = Vec::new();
             let outcome = self.one(&mut machine, &folder, &job, &mut said)?;
             let mut matrix = matrix.lock().unwrap_or_else(PoisonError::into_inner);
@@ -168,8 +172,9 @@ impl Place {
     }
 
     fn boot(&self, folder: &Path) -> Result<Machine> {
-        let Self { kernel, initramfs, accelerator, cards, .. } = self;
-        let parts = Parts { kernel, initramfs, accelerator: *accelerator, folder, cards: *cards };
+        let Self { kernel, initramfs, accelerator, cards, sleeps, .. } = self;
+        let (accelerator, cards, sleeps) = (*accelerator, *cards, *sleeps);
+        let parts = Parts { kernel, initramfs, accelerator, folder, cards, sleeps };
         Machine::boot(&parts)
     }
 
@@ -177,8 +182,9 @@ impl Place {
     fn environment(&self, mode: &str, slowness: u32) -> String {
         let daemon = daemon();
         let cards = if self.cards { format!("WGHA_CARDS={} ", cards::addresses()) } else { String::new() };
+        let sleeps = if self.sleeps { "WGHA_SUSPEND=1 " } else { "" };
         format!(
-            "{cards}{AT_RANDOM} WGHA_OWN_CLOCK=1 WGHA_SLOW={slowness} WGHA_ATTACH={mode} WGHA_SKIP_NOT_ALLOWED=1 WGHA_BIN={}",
+            "{cards}{sleeps}{AT_RANDOM} WGHA_OWN_CLOCK=1 WGHA_SLOW={slowness} WGHA_ATTACH={mode} WGHA_SKIP_NOT_ALLOWED=1 WGHA_BIN={}",
             daemon.display()
         )
     }
