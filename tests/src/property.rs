@@ -24,6 +24,8 @@ pub enum Property {
     Cards,
     /// A server's uplink loses its carrier with the port of the switch that it is plugged into.
     Carrier,
+    /// Programs can be attached to TCX.
+    Tcx,
     /// There is another processor beside the one that something saturates.
     SecondProcessor,
 }
@@ -46,6 +48,7 @@ impl Property {
                 "there are no network cards to plug in: `cargo xtask vm --cards` has some",
             ),
             Self::Carrier => (!cards::are_there(), "a card of the virtual machine keeps its carrier"),
+            Self::Tcx => (kernel() >= TCX, "this kernel has no TCX: that came with Linux 6.6"),
             Self::SecondProcessor => {
                 let processors = std::thread::available_parallelism().map_or(1, usize::from);
                 (
@@ -61,6 +64,20 @@ impl Property {
     }
 }
 
+const TCX: [u32; 2] = [6, 6];
+
+/// Its series, as 6.12; none is older than all.
+fn kernel() -> [u32; 2] {
+    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
+    series(&release.unwrap_or_default())
+}
+
+/// 6.12.117+deb12-cloud-amd64 is of 6.12.
+fn series(release: &str) -> [u32; 2] {
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse().ok());
+    [numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)]
+}
+
 fn has_netem() -> bool {
     static THERE: LazyLock<bool> = LazyLock::new(|| {
         Namespace::new("a trial").is_ok_and(|trial| {
@@ -68,4 +85,16 @@ fn has_netem() -> bool {
         })
     });
     *THERE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_compared_by_numbers() {
+        assert_eq!(series("6.12.117+deb12-cloud-amd64"), [6, 12]);
+        assert!(series("6.1.0-57-cloud-amd64") < TCX && TCX < series("6.12.1"));
+        assert_eq!(series("of a kind"), [0, 0]);
+    }
 }
