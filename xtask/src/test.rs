@@ -94,6 +94,9 @@ fn on_other_kernels(stages: &mut Stages, kernels: Kernels) {
     match kernels {
         Kernels::None => println!("\nNo other kernel was tried, as was asked for."),
         Kernels::One => stages.tests("Debian's kernel, its WireGuard", || vm::run_chosen(vm::NEWEST)),
-        Kernels::All => stages.tests("Debian's kernels, their WireGuard", vm::run_all),
+        Kernels::All => {
+            stages.tests("Debian's kernels, their WireGuard", vm::run_all);
+            stages.tests("a machine that is suspended", || vm::run_suspended(vm::NEWEST));
+        }
     }
 }

@@ -116,6 +116,14 @@ pub fn run_all() -> Result<(Counts, bool)> {
     counted(&test(&Args::of("all", Vec::new()))?)
 }
 
+/// The test of a machine that is suspended.
+///
+/// # Errors
+/// As [`run_chosen`].
+pub fn run_suspended(series: &str) -> Result<(Counts, bool)> {
+    counted(&test(&Args { suspend: true, ..Args::of(series, Vec::new()) })?)
+}
+
 impl Args {
     fn of(kernel: &str, filters: Vec<String>) -> Self {
         let kernel = kernel.to_owned();
