@@ -240,12 +240,19 @@ fn a_bpffs_that_goes_away_is_told_and_costs_nothing() {
     let pair = Pair::ipv6().unwrap();
     pair.wait_probing().unwrap();
     let since = monotonic_ns();
+    let attached = pair.a.status().unwrap()["uplink"]["ingress"].as_str().unwrap().to_owned();
     pair.topology.a.namespace.run("umount", &["-l", "/sys/fs/bpf"]).unwrap();
-    wait_until("A to say so", SOON, || {
-        let status = pair.a.status()?;
-        Ok(status["uplink"]["pinned"] == false && problems(&status).contains("bpffs"))
-    })
-    .unwrap();
+    if attached.contains("clsact") {
+        // Filters are held by the interface, and hold their maps: no pin keeps the fence there.
+        observe_for(patience(Duration::from_secs(2))).unwrap();
+        assert_eq!(problems(&pair.a.status().unwrap()), "[]");
+    } else {
+        wait_until("A to say so", SOON, || {
+            let status = pair.a.status()?;
+            Ok(status["uplink"]["pinned"] == false && problems(&status).contains("bpffs"))
+        })
+        .unwrap();
+    }
     assert!(has_programs(&pair.topology.a.namespace).unwrap());
     expect_no_change_of_role(&pair, since);
 }
