@@ -248,6 +248,8 @@ where
         } else if run.handshakes.wants_look(now) {
             self.look();
         }
+        // Those that the link-up has started count as well.
+        self.tell_started(now);
         let over = |run: &Run| run.handshakes.is_over(clock::now()) || run.failures >= FAILURES;
         if self.run.as_ref().is_some_and(over) {
             self.end();
@@ -260,18 +262,23 @@ where
         let Some(run) = &mut self.run else { return };
         let now = clock::now();
         run.handshakes.pause_until(now + now.since(at).min(LONGEST_PAUSE));
-        let (handshakes, before) = (&run.handshakes, run.started);
-        let (started, of, talkers) = (handshakes.started(), handshakes.chosen(), handshakes.talkers());
-        run.started = started;
-        let passed = [1, talkers, of].into_iter().any(|mark| before < mark && mark <= started);
         match done {
-            Ok(()) => {
-                run.failures = 0;
-                if passed {
-                    self.tell(Event::Started { started, of, talkers, at });
-                }
+            Ok(()) => run.failures = 0,
+            Err(e) => {
+                run.started = run.handshakes.started(); // in vain
+                self.failed(&e);
             }
-            Err(e) => self.failed(&e),
+        }
+    }
+
+    /// Says it of the first, of all that talk, and of all.
+    fn tell_started(&mut self, at: Timestamp) {
+        let Some(run) = &mut self.run else { return };
+        let handshakes = &run.handshakes;
+        let (started, of, talkers) = (handshakes.started(), handshakes.chosen(), handshakes.talkers());
+        let before = std::mem::replace(&mut run.started, started);
+        if [1, talkers, of].into_iter().any(|mark| before < mark && mark <= started) {
+            self.tell(Event::Started { started, of, talkers, at });
         }
     }
 
@@ -387,6 +394,20 @@ mod tests {
         assert_eq!(chosen_after([ready(false), Command::Go(BEGUN)]), Some(1));
         assert_eq!(chosen_after([ready(false), Command::Go(BEGUN), start()]), Some(1));
         assert_eq!(chosen_after([Command::Go(BEGUN), ready(false)]), Some(1), "it came late");
+    }
+
+    #[test]
+    fn those_that_the_link_up_starts_are_told_of_as_well() {
+        let find = || Err(WireguardError::Silent("wg1".to_owned()));
+        let (events, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let mut starter = Starter::new(find, Progress::default, events);
+        let by_itself = candidates(2).into_iter().map(|c| Candidate { keepalive: Some(25), ..c }).collect();
+        starter.obey(Command::Ready(Plan { candidates: by_itself, after_link_up: true }));
+        starter.obey(Command::Go(BEGUN));
+        starter.obey(Command::Raised(BEGUN));
+        starter.advance();
+        let event = told.try_recv();
+        assert!(matches!(event, Ok(Event::Started { started: 2, of: 2, talkers: 2, .. })), "{event:?}");
     }
 
     #[test]
