@@ -210,8 +210,11 @@ where
         }
     }
 
-    fn begin(&mut self, candidates: Vec<Candidate>, at: Timestamp) {
-        self.end();
+    fn begin(&mut self, mut candidates: Vec<Candidate>, at: Timestamp) {
+        // Ordered again while some are not back yet. Those have been made anew, and show no session any more.
+        if let Some(run) = self.run.take() {
+            candidates.extend(run.handshakes.not_back());
+        }
         (self.standby, self.refresh) = (false, None);
         (self.go, self.begun) = (None, Some(at));
         let base = (self.counters)();
@@ -408,6 +411,17 @@ mod tests {
         starter.advance();
         let event = told.try_recv();
         assert!(matches!(event, Ok(Event::Started { started: 2, of: 2, talkers: 2, .. })), "{event:?}");
+    }
+
+    #[test]
+    fn who_is_not_back_is_not_forgotten_when_it_is_ordered_again() {
+        let again = |candidates| Command::Start { candidates, at: BEGUN + Duration::from_millis(200) };
+        let begun = [ready(false), Command::Go(BEGUN)];
+        assert_eq!(chosen_after(begun.into_iter().chain([again(Vec::new())])), Some(1));
+        let begun = [ready(false), Command::Go(BEGUN)];
+        assert_eq!(chosen_after(begun.into_iter().chain([again(candidates(2))])), Some(2), "nor doubled");
+        let stopped = [ready(false), Command::Go(BEGUN), Command::Stop, again(Vec::new())];
+        assert_eq!(chosen_after(stopped), Some(0));
     }
 
     #[test]

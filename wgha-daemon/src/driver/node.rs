@@ -2,6 +2,7 @@
 
 use std::{
     net::IpAddr,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,7 +17,7 @@ use wgha_common::{
 
 use super::{
     carrier::{Carrier, End, input_of},
-    guard::Pins,
+    guard::Attached,
     kernel::{Kernel, Origin},
     observe::{Look, Seen, TunnelSeen, UplinkSeen},
     peers::{Heard, Report},
@@ -59,8 +60,8 @@ pub struct Node {
     pub programs: Programs,
     /// What is attached.
     pub attachment: Option<Attachment>,
-    /// Where the attached links are pinned, and to which interface they belong: for whoever looks whether they still do.
-    pub pins: watch::Sender<Option<Pins>>,
+    /// The same, for whoever looks whether it still is.
+    pub attached: watch::Sender<Option<Arc<Attached>>>,
     /// No other daemon has this uplink.
     pub lock: Option<UplinkLock>,
     /// Held for the group's multicast.
@@ -359,13 +360,14 @@ impl Node {
         let Some(link) = self.uplink.link else {
             // It may only have another name, and still hold the VIP: the fence stays. With the interface it would go by itself.
             self.membership = None;
-            self.pins.send_replace(None);
+            self.attached.send_replace(None);
             return self.carrier.datapath.set_origin(None).map_err(anyhow::Error::msg);
         };
         let vrrp = &self.config.vrrp;
         let source = address::advert_source(&self.uplink.addresses, vrrp.family, &vrrp.virtual_addresses);
         let origin = Origin { link: link.index, mac: link.mac, source };
         self.carrier.datapath.set_origin(Some(origin)).map_err(anyhow::Error::msg)?;
+        let filters_gone = self.attached.borrow().as_ref().is_some_and(|attached| attached.filters_gone());
         if self.attachment.as_ref().is_none_or(|a| a.link != link.index) {
             self.attachment = None;
             let uplink = &self.config.uplink;
@@ -385,7 +387,7 @@ impl Node {
             self.carrier.datapath.probe_through(&self.config.uplink.interface)?;
             self.attachment = Some(attached);
             self.membership = None;
-        } else if let Some(attached) = self.attachment.take_if(|a| !a.is_in_place()) {
+        } else if let Some(attached) = self.attachment.take_if(|a| filters_gone || !a.is_in_place()) {
             tracing::warn!(
                 uplink = self.config.uplink.interface,
                 "somebody has taken off programs or pins: they are put back"
@@ -393,7 +395,7 @@ impl Node {
             let place = place(&self.config, &link);
             self.attachment = Some(attached.mend(&mut self.programs, place, self.config.uplink.attach)?);
         }
-        self.pins.send_replace(self.attachment.as_ref().map(|a| (a.link, a.pins())));
+        self.attached.send_replace(self.attachment.as_ref().map(Attached::of));
         if self.membership.is_none() {
             self.membership = Some(Membership::join(vrrp.family, link.index)?);
         }

@@ -116,7 +116,7 @@ fn begin_tasks(node: &mut Node, looks: &broadcast::Sender<Look>, ends: Ends) -> 
     let family = node.config.vrrp.family;
     tokio::spawn(observe::watch_uplink(connect()?, uplink, family, looks.subscribe(), ends.found.clone()));
     tokio::spawn(observe::watch_tunnel(connect()?, tunnel, looks.subscribe(), ends.found));
-    tokio::spawn(guard::watch_programs(node.pins.subscribe(), looks.clone()));
+    tokio::spawn(guard::watch_programs(connect()?, node.attached.subscribe(), looks.clone()));
     Ok(ends.outside)
 }
 
@@ -193,7 +193,7 @@ fn assemble(
         carrier,
         programs,
         attachment: None,
-        pins: watch::Sender::default(),
+        attached: watch::Sender::default(),
         lock: None,
         membership: None,
         done: ended,

@@ -297,6 +297,12 @@ impl Handshakes {
         self.missing
     }
 
+    /// Who is not known to be back, for whoever begins again: our tries have left their marks.
+    pub fn not_back(&self) -> impl Iterator<Item = Candidate> {
+        let missing = self.peers.iter().filter(|peer| !peer.back);
+        missing.map(|peer| Candidate { clean: false, ..peer.candidate.clone() })
+    }
+
     /// Whether there is nothing left to do: all are back, or will not be.
     #[must_use]
     pub fn is_over(&self, now: Timestamp) -> bool {

@@ -31,7 +31,7 @@ fn pin_prefix() -> String {
 const BPF_FS_MAGIC: FsType = FsType(0xcafe_4a11);
 
 /// Where our filter is among those of clsact, in both directions: a number that nobody else is likely to choose.
-const FILTER: NlOptions = NlOptions { priority: 0x7767, handle: TcHandle::new(0, 1), classid: None };
+pub const FILTER: NlOptions = NlOptions { priority: 0x7767, handle: TcHandle::new(0, 1), classid: None };
 
 /// Where ingress got attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +96,7 @@ enum Hold {
     Pinned(PinnedLink, PathBuf),
     Link(#[expect(dead_code, reason = "closing it detaches")] FdLink),
     /// Not a link: the filter stays until it is removed.
-    Clsact(#[expect(dead_code, reason = "dropping it detaches")] SchedClassifierLink),
+    Clsact(#[expect(dead_code, reason = "dropping it detaches")] SchedClassifierLink, TcAttachType),
 }
 
 impl Attachment {
@@ -118,6 +118,16 @@ impl Attachment {
         self.pinned().into_iter().map(Path::to_owned).collect()
     }
 
+    /// In which directions it is a filter, to be looked for with [`FILTER`].
+    #[must_use]
+    pub fn filters(&self) -> Vec<TcAttachType> {
+        let filters = self.holds.iter().filter_map(|hold| match hold {
+            Hold::Clsact(_, direction) => Some(*direction),
+            Hold::Pinned(..) | Hold::Link(_) => None,
+        });
+        filters.collect()
+    }
+
     /// Whether every link with a pin still has it, and is attached.
     #[must_use]
     pub fn is_in_place(&self) -> bool {
@@ -131,11 +141,11 @@ impl Attachment {
     pub fn mend(mut self, programs: &mut Programs, place: Place<'_>, wish: Attach) -> Result<Self, BpfError> {
         let holds = self.holds.len();
         self.pin_again();
-        if self.holds.len() == holds && self.is_in_place() {
+        if self.holds.len() == holds && self.is_in_place() && self.filters().is_empty() {
             return Ok(self);
         }
-        // What has no pin would not be found, and stay for ever beside what is attached anew.
-        self.holds.retain(|hold| matches!(hold, Hold::Pinned(..)));
+        // A link without a pin would not be found, and stay for ever beside what is attached anew.
+        self.holds.retain(|hold| !matches!(hold, Hold::Link(_)));
         self.leave();
         attach(programs, place, wish)
     }
@@ -302,7 +312,7 @@ impl Attachment {
     fn pinned(&self) -> Vec<&Path> {
         let pinned = self.holds.iter().filter_map(|hold| match hold {
             Hold::Pinned(_, pin) => Some(pin.as_path()),
-            Hold::Link(_) | Hold::Clsact(_) => None,
+            Hold::Link(_) | Hold::Clsact(..) => None,
         });
         pinned.collect()
     }
@@ -416,7 +426,7 @@ fn attach_filter(
             program.attach_with_options(place.interface, direction, options)?
         }
     };
-    program.take_link(id).map(Hold::Clsact)
+    program.take_link(id).map(|link| Hold::Clsact(link, direction))
 }
 
 /// Pins the link; without a usable bpffs it lives and dies with this process.
