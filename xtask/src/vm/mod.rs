@@ -217,6 +217,8 @@ fn ourselves() -> Result<PathBuf> {
 fn contents(binaries: &[Binary], object: PathBuf) -> Result<Contents> {
     let built = binaries.iter().map(|binary| binary.path.clone()).chain([daemon(), ourselves()?]);
     let scapy = binaries.iter().any(|binary| ["verdicts", "wire"].contains(&binary.name.as_str()));
-    let folders = ["tests", "packaging"].map(|folder| run::workspace().join(folder)).to_vec();
-    Ok(Contents { built: built.collect(), files: vec![object], folders, scapy })
+    let packaged = fs::read_dir(run::workspace().join("packaging"))?.map(|entry| Ok(entry?.path()));
+    let files = std::iter::once(Ok(object)).chain(packaged).collect::<Result<_>>()?;
+    let folders = vec![run::workspace().join("tests")];
+    Ok(Contents { built: built.collect(), files, folders, scapy })
 }
