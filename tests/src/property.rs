@@ -58,10 +58,19 @@ impl Property {
             }
         };
         if !there {
-            eprintln!("left out: {why}");
+            eprintln!("{LEFT_OUT}{why}");
         }
         there
     }
+}
+
+/// Before the reason for which something is left out.
+const LEFT_OUT: &str = "left out: ";
+
+/// That reason, if a line that a test has said holds one.
+#[must_use]
+pub fn left_out(line: &str) -> Option<&str> {
+    Some(line.split_once(LEFT_OUT)?.1)
 }
 
 const TCX: [u32; 2] = [6, 6];

@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
 use crate::{monotonic_ns, sys};
 
@@ -39,21 +39,22 @@ impl Sleep {
 /// # Errors
 /// It cannot be suspended, or does not sleep for longer than it takes to fall asleep and to wake up.
 pub fn to_ram() -> Result<Sleep> {
-    for _ in 0..TRIES {
-        write(ALARM, "0")?;
-        let wakeups = fs::read_to_string(WAKEUPS).context(WAKEUPS)?;
-        write(ALARM, ALARM_IN)?;
-        let (began_ns, before) = (monotonic_ns(), suspended_ns());
-        if write(WAKEUPS, wakeups.trim()).and_then(|()| write(STATE, "mem")).is_err() {
-            continue; // the alarm was sooner
-        }
-        let slept = suspended_ns() - before;
-        let awake = monotonic_ns() - began_ns - slept;
-        if slept > awake {
-            return Ok(Sleep { began_ns, slept: Duration::from_nanos(slept) });
-        }
-    }
-    bail!("the machine does not sleep before it is woken up, {ALARM_IN} s after it was told to")
+    let tries = (1..TRIES).fold(once(), |tried, _| tried.or_else(|_| once()));
+    tries.with_context(|| format!("the machine does not sleep, tried {TRIES} times"))
+}
+
+/// Fails if the alarm was sooner, among other things.
+fn once() -> Result<Sleep> {
+    write(ALARM, "0")?;
+    let wakeups = fs::read_to_string(WAKEUPS).context(WAKEUPS)?;
+    write(ALARM, ALARM_IN)?;
+    let (began_ns, before) = (monotonic_ns(), suspended_ns());
+    write(WAKEUPS, wakeups.trim())?;
+    write(STATE, "mem")?;
+    let slept = suspended_ns() - before;
+    let awake = monotonic_ns() - began_ns - slept;
+    ensure!(slept > awake, "it was woken up when it had only just fallen asleep");
+    Ok(Sleep { began_ns, slept: Duration::from_nanos(slept) })
 }
 
 /// For how long the machine has been suspended since it was started.

@@ -1,12 +1,18 @@
 //! Which test ended how on which kernel.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 /// How a test ended, after how long by the machine's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// It passed.
     Passed(Duration),
+    /// It passed, but the machine does not have all that it asks for.
+    Partly(Duration),
     /// It failed.
     Failed(Duration),
     /// It was killed, as it took too long.
@@ -16,9 +22,17 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The same of a test that has left something out.
+    pub const fn in_part(self) -> Self {
+        match self {
+            Self::Passed(took) => Self::Partly(took),
+            other => other,
+        }
+    }
+
     /// Whether it passed.
     pub const fn is_passed(self) -> bool {
-        matches!(self, Self::Passed(_))
+        matches!(self, Self::Passed(_) | Self::Partly(_))
     }
 }
 
@@ -26,6 +40,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
             Self::Passed(took) => format!("ok {:.0} s", took.as_secs_f64()),
+            Self::Partly(took) => format!("part {:.0} s", took.as_secs_f64()),
             Self::Failed(took) => format!("FAILED {:.0} s", took.as_secs_f64()),
             Self::Late(took) => format!("LATE {:.0} s", took.as_secs_f64()),
             Self::Died => "DIED".to_owned(),
@@ -34,11 +49,12 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// The table: a row for each test, a column for each kernel and mode.
+/// The table: a row for each test, a column for each kernel and mode. Below it, why some are there in part only.
 #[derive(Debug, Default)]
 pub struct Matrix {
     columns: Vec<String>,
     rows: BTreeMap<String, Vec<Option<Outcome>>>,
+    lacks: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Matrix {
@@ -55,6 +71,11 @@ impl Matrix {
         if let Some(place) = row.get_mut(column) {
             *place = Some(outcome);
         }
+    }
+
+    /// Enters why a test has left something out.
+    pub fn lacks(&mut self, test: String, why: String) {
+        self.lacks.entry(why).or_default().insert(test);
     }
 
     /// How many passed.
@@ -92,6 +113,10 @@ impl fmt::Display for Matrix {
             });
             write!(f, "  {:<18}", format!("{passed} of {all}"))?;
         }
+        for (why, tests) in &self.lacks {
+            write!(f, "\npart: {why}")?;
+            tests.iter().try_for_each(|test| write!(f, "\n  {test}"))?;
+        }
         Ok(())
     }
 }
@@ -110,14 +135,24 @@ mod tests {
         matrix.enter(older, "a".to_owned(), Outcome::Passed(seconds(3)));
         matrix.enter(older, "b".to_owned(), Outcome::Late(seconds(60)));
         matrix.enter(newer, "c".to_owned(), Outcome::Died);
+        matrix.enter(older, "d".to_owned(), Outcome::Partly(seconds(0)));
+        matrix.lacks("d".to_owned(), "it has no TCX".to_owned());
         let lines = matrix.to_string();
         let words = lines
             .lines()
             .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
             .collect::<Vec<_>>();
-        let expected =
-            ["test 6.1 6.12", "a ok 3 s -", "b LATE 60 s ok 4 s", "c - DIED", "passed 1 of 2 1 of 2"];
+        let expected = [
+            "test 6.1 6.12",
+            "a ok 3 s -",
+            "b LATE 60 s ok 4 s",
+            "c - DIED",
+            "d part 0 s -",
+            "passed 2 of 3 1 of 2",
+            "part: it has no TCX",
+            "d",
+        ];
         assert_eq!(words, expected);
-        assert_eq!((matrix.passed(), matrix.failures()), (2, 2));
+        assert_eq!((matrix.passed(), matrix.failures()), (3, 2));
     }
 }

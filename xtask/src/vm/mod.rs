@@ -175,7 +175,6 @@ fn test(args: &Args) -> Result<Matrix> {
         place.test(&args.modes(), &binaries, &mut matrix)?;
     }
     println!("\n{matrix}");
-    fs::write(cache().join("matrix"), matrix.to_string())?;
     Ok(matrix)
 }
 
