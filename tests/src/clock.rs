@@ -23,7 +23,7 @@ pub fn monotonic_ns() -> u64 {
     sys::clock_ns(libc::CLOCK_BOOTTIME)
 }
 
-/// Says by how much everything takes longer here: in a virtual machine whose processor is emulated, 8 times.
+/// Says by how much everything takes longer here: in a virtual machine whose processor is emulated, 4 times.
 pub const SLOW: &str = "WGHA_SLOW";
 
 /// As much longer as things take here ([`SLOW`]): for what may take `time` elsewhere.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use wgha_tests::{
     AFTER_WIREGUARD, Capture, Node, Pair, Plan, SOON, Settings, Topology,
     Which::{self, A, B},
-    clock::observe_for,
+    clock::{observe_for, patience},
     fault::OneWay,
     may_run, monotonic_ns,
     node::{at, roles},
@@ -211,8 +211,8 @@ fn wait_witnessed(pair: &Pair) {
         let told = || Ok(node.status()?["peers"][0]["reaches_gateway"] == true);
         wait_until("each to have heard that of the other", SOON, told).unwrap();
     }
-    // Whoever is spoken to all the time knows it after a while.
-    observe_for(Duration::from_secs(2)).unwrap();
+    // Whoever is spoken to all the time knows it after so many intervals of probes, which are as slow as the rest.
+    observe_for(patience(Duration::from_secs(2))).unwrap();
 }
 
 fn wait_finding(node: &Node, finding: &str) {
