@@ -51,6 +51,12 @@ impl EventKind {
         Self::ALL.get(n as usize).copied()
     }
 
+    /// Whether it comes in numbers where all is well, so that nothing is amiss if some do not ring.
+    #[must_use]
+    pub const fn is_ordinary(self) -> bool {
+        matches!(self, Self::NewSource | Self::NeighbourAnswered)
+    }
+
     /// Its name in logs and JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {

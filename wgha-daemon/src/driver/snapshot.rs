@@ -114,7 +114,7 @@ fn detection(node: &Node) -> DetectionStatus {
         not_real_time: node.conduct.not_scheduled.clone(),
     };
     match machine.detection() {
-        Detection::Adverts(why) => status.why = why_adverts(why, address),
+        Detection::Adverts(why) => status.why = why_adverts(why, machine.state(), address),
         Detection::Probes { peer, interval, probes, unanswered, last_rtt } => {
             status.by = "probes".to_owned();
             status.peer = address(peer);
@@ -156,10 +156,14 @@ fn why_no_witness(node: &Node) -> &'static str {
     }
 }
 
-fn why_adverts(why: WhyAdverts, address: impl Fn(PeerId) -> Option<IpAddr>) -> Option<String> {
+fn why_adverts(why: WhyAdverts, state: State, address: impl Fn(PeerId) -> Option<IpAddr>) -> Option<String> {
     match why {
         WhyAdverts::NoPeers => Some("no [[peer]] is configured".to_owned()),
-        WhyAdverts::NobodyObeyed => None,
+        WhyAdverts::NobodyObeyed => match state {
+            State::Backup => None,
+            State::Claiming | State::Active => Some("it serves itself".to_owned()),
+            State::Fault | State::Stopping => Some("it takes no part".to_owned()),
+        },
         WhyAdverts::NotIntroduced(source) => {
             Some(format!("{source} is no [[peer]] that has introduced itself"))
         }

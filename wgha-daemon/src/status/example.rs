@@ -75,8 +75,8 @@ pub(crate) fn active() -> Snapshot {
                 ("egress".into(), traffic(&[("response", 2, 268), ("transport", 12_001, 1_440_120)])),
             ]),
         },
-        lease: LeaseStatus { epoch: 3, serving: true, remaining_ms: Some(311.6) },
-        routers: vec![heard("fe80::4", 7_385_120.0, 99, 36_000)],
+        lease: LeaseStatus { epoch: 3, serving: true, remaining_ms: Some(33.2) },
+        routers: vec![heard("fe80::4", 7_385_120.0, 0, 36_000)],
         counters: counters(&[("advert_sent", 73_850), ("advert_valid", 36_000)]),
         wakeups: Wakeups { timer: 73_850, ring: 3, netlink: 12, effects: 10, control: 4 },
     }
@@ -123,7 +123,9 @@ pub(crate) fn fault() -> Snapshot {
     s.role_since_s = 0.512;
     let faults = ["the uplink is down or has no carrier", "the WireGuard interface does not exist"];
     s.reason = faults.join("; ");
-    s.problems = faults.map(String::from).into();
+    let silent = "it has said nothing for 3s";
+    let alone = format!("2001:db8:1::3 is not connected: {silent}");
+    s.problems = faults.map(String::from).into_iter().chain([alone]).collect();
     s.detection.by = "adverts".into();
     s.witness = WitnessStatus {
         finding: "none".into(),
@@ -132,14 +134,19 @@ pub(crate) fn fault() -> Snapshot {
         answered_ms_ago: None,
     };
     s.detection.why = Some("it takes no part".into());
-    s.detection.not_real_time = Some("not permitted: CAP_SYS_NICE is missing".into());
+    s.detection.not_real_time = Some("not permitted: CAP_SYS_NICE is missing, or the control group has no real-time runtime (CONFIG_RT_GROUP_SCHED)".into());
     s.peers[0].connected_s = None;
-    s.peers[0].why_not = Some("no answer for 3 s".into());
+    s.peers[0].why_not = Some(silent.into());
     s.uplink.running = false;
     s.uplink.source = None;
     s.wireguard.present = false;
     s.routers = vec![heard("fe80::3", 3_240.0, 100, 92)];
-    s.counters = counters(&[("advert_valid", 92), ("advert_bad_checksum", 4), ("ring_full", 1)]);
+    s.counters = counters(&[
+        ("advert_valid", 92),
+        ("answer_heard", 123_456),
+        ("advert_bad_checksum", 4),
+        ("ring_full", 1),
+    ]);
     s
 }
 

@@ -23,6 +23,9 @@ const QUIET: &[Counter] = &[
     Counter::FragmentPassed,
     Counter::VlanPassed,
     Counter::WireguardPinned,
+    Counter::ProbeAnsweredUp,
+    Counter::ProbeAnsweredAdminDown,
+    Counter::AnswerHeard,
 ];
 
 impl Snapshot {
@@ -333,7 +336,7 @@ mod tests {
         s.routers[0].priority = 0;
         assert!(said(&s).starts_with("Active was fe80::3, but it has RESIGNED"), "{}", said(&s));
         let mut s = example::active();
-        s.routers[0].heard_ms_ago = 20.0;
+        (s.routers[0].heard_ms_ago, s.routers[0].priority) = (20.0, 99);
         assert!(said(&s).starts_with("fe80::4 CLAIMS THE ROLE TOO"), "{}", said(&s));
         s.routers[0].priority = 0;
         assert!(said(&s).starts_with("No other router claims the role"), "{}", said(&s));

@@ -15,8 +15,8 @@ use aya::{
 use wgha_common::{
     Address,
     abi::{
-        AdvertSeen, AdvertStamp, Answer, Arrivals, Counter, Direction, Lease, MAX_GATEWAYS, MAX_PEERS,
-        OUTSTANDING, Outstanding, Peer, Revoked, Rung, Sbfd, Traffic, UplinkConfig, traffic_index,
+        AdvertSeen, AdvertStamp, Answer, Arrivals, Counter, Direction, EventKind, Lease, MAX_GATEWAYS,
+        MAX_PEERS, OUTSTANDING, Outstanding, Peer, Revoked, Rung, Sbfd, Traffic, UplinkConfig, traffic_index,
     },
     wire::wireguard::MessageType,
 };
@@ -297,7 +297,7 @@ impl Maps {
         Ok(routers)
     }
 
-    /// The counters that are not zero, by name, and the events that did not ring.
+    /// The counters that are not zero, by name, and the events that did not ring, unless those are ordinary.
     ///
     /// # Errors
     /// [`BpfError::Map`].
@@ -309,8 +309,8 @@ impl Maps {
             counters.insert(counter.name().to_owned(), values.iter().sum());
         }
         let mut suppressed = 0;
-        for kind in 0..self.rung.len() {
-            suppressed += self.rung.get(&kind, 0).map_err(|e| BpfError::Map("RUNG", e))?.suppressed;
+        for kind in EventKind::ALL.into_iter().filter(|kind| !kind.is_ordinary()) {
+            suppressed += self.rung.get(&(kind as u32), 0).map_err(|e| BpfError::Map("RUNG", e))?.suppressed;
         }
         counters.insert("events_suppressed".to_owned(), suppressed);
         counters.retain(|_, n| *n > 0);

@@ -164,7 +164,7 @@ impl Keeper {
         if self.link.is_some() {
             return; // somebody at the peer's address has tried something
         }
-        let text = format!("peer {} {error}", self.peer.pair.peer.ip());
+        let text = format!("it {error}");
         self.peer.shared.count(self.peer.id, |stats| stats.trouble = Some(text.clone()));
         if !error.is_mismatch() {
             return self.retry.after(Duration::ZERO);
@@ -179,7 +179,7 @@ impl Keeper {
     async fn lost(&mut self, error: &LinkError) {
         let Some(link) = self.link.take() else { return };
         self.retry.after(link.since.elapsed());
-        let text = format!("peer {} {error}", self.peer.pair.peer.ip());
+        let text = format!("it {error}");
         self.peer.shared.count(self.peer.id, |stats| {
             stats.connected_since = None;
             stats.clock = None;

@@ -79,10 +79,9 @@ async fn ten_thousand_records_are_told_on_connecting_and_again_when_asked_for() 
 async fn another_key_is_told_once_and_tried_again_when_ours_changes() {
     let mut one = node_with(settings(4, 1, &[2]), key(1));
     let mut two = node_with(settings(4, 2, &[1]), key(2));
-    for (node, other) in [(&mut one, 2), (&mut two, 1)] {
+    for node in [&mut one, &mut two] {
         let What::Refused(why) = node.next().await else { panic!("not refused") };
-        let begin = format!("peer {} has another WireGuard private key (fingerprint ", host(4, other));
-        assert!(why.starts_with(&begin), "{why}");
+        assert!(why.starts_with("it has another WireGuard private key (fingerprint "), "{why}");
         assert_eq!(node.channel.stats().peers[0].trouble, Some(why));
     }
     one.nothing_more(Duration::from_millis(700)).await;
