@@ -11,7 +11,7 @@ use wgha_tests::{
     flood::Flood,
     leftovers::{BPFFS, counted, has_clsact, has_programs, pins},
     may_run, monotonic_ns,
-    node::{BINARY_OF_OTHERS, CONFIG, binary, run_wgha},
+    node::{BINARY_OF_OTHERS, CONFIG, binary, roles, run_wgha},
     packets::{Datagram, Ip, wireguard},
     pinger, wait_until,
 };
@@ -93,6 +93,38 @@ fn the_fence_stays_after_a_stop_and_a_crash_until_detach() {
     let mut node = Node::start(&t, A, &settings).unwrap();
     assert!(node.term().unwrap().success());
     assert!(!has_programs(&t.a.namespace).unwrap(), "detach has ended it");
+}
+
+/// Several may share a bpffs, each for its own uplink.
+#[test]
+fn what_guards_another_uplink_is_left_alone() {
+    if !may_run() {
+        return;
+    }
+    let t = Topology::ipv6().unwrap();
+    let seed = Settings::seed(&t.plan, A);
+    let node = Node::start(&t, A, &seed).unwrap();
+    node.wait_role("active", SOON).unwrap();
+    let (own, since) = (pins(&t.a.namespace), monotonic_ns());
+
+    t.a.namespace
+        .ip_batch("link add eno2 type veth peer name eno3\nlink set eno2 up\nlink set eno3 up")
+        .unwrap();
+    let other = "/run/wgha/other.toml";
+    let toml = Settings { listen_port: Some(51_900), ..seed }.to_toml();
+    let toml = toml.replace("\"eno1\"", "\"eno2\"").replace("\"wg1\"", "\"wg2\"");
+    t.a.namespace.write(other, &format!("{toml}\n[paths]\nsocket = \"/run/wgha/other.sock\"\n")).unwrap();
+    for verb in ["fence", "detach"] {
+        let output = run_wgha(&t.a.namespace, &[verb, "--config", other]).unwrap();
+        assert!(output.status.success(), "{output:?}");
+        observe_for(Duration::from_secs(2)).unwrap(); // the daemon looks at its own once a second
+        let now = pins(&t.a.namespace);
+        assert!(own.iter().all(|pin| now.contains(pin)), "{verb}: {now:?}");
+        assert_eq!(now.len() > own.len(), verb == "fence", "{now:?}");
+        let log = node.log().join("\n");
+        assert!(!log.contains("taken off"), "{verb}: {log}");
+    }
+    assert_eq!(roles(&node, since).unwrap(), [""; 0]);
 }
 
 /// A packet from WireGuard's port every few microseconds, while a daemon takes the fence over, and while it ends.

@@ -1,7 +1,7 @@
 //! A daemon that is executed anew goes on where it was, and the tunnel does not notice.
 #![expect(clippy::unwrap_used, reason = "tests panic")]
 
-use std::{fs, os::unix::fs::MetadataExt as _, path::PathBuf, process::Output, time::Duration};
+use std::{fs, net::IpAddr, os::unix::fs::MetadataExt as _, path::PathBuf, process::Output, time::Duration};
 
 use aya::maps::{MapData, MapInfo};
 use serde_json::Value;
@@ -132,11 +132,43 @@ fn a_wrong_configuration_changes_nothing_and_a_right_one_is_taken() {
     assert!(!before.is_past(&pair.a));
     assert_eq!(pair.a.role().unwrap().as_deref(), Some("active"));
 
+    // Its address would stay behind on the old one, and its tunnel up.
+    namespace.ip("link add eno2 type veth peer name eno3").unwrap();
+    namespace.ip("link set eno2 up").unwrap();
+    namespace.write(CONFIG, &right.to_toml().replace("\"eno1\"", "\"eno2\"")).unwrap();
+    let refused = pair.a.wgha(&["reload"]).unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("another uplink.interface takes a stop and a start"), "{said}");
+    assert!(!before.is_past(&pair.a));
+
     namespace.write(CONFIG, &right.to_toml()).unwrap();
     succeeded(&pair.a.wgha(&["reload"]).unwrap());
     before.assert_went_on(&pair.a, "active");
     assert_eq!(pair.a.status().unwrap()["vrrp"]["priority"], 120);
     assert_no_change_of_role(&pair.b, before.at);
+}
+
+/// Whoever had another list of addresses may still hold one that is not configured any more.
+#[test]
+fn an_address_that_is_no_longer_configured_is_given_up() {
+    if !may_run() {
+        return;
+    }
+    let pair = Pair::ipv6().unwrap();
+    pair.wait_probing().unwrap();
+    let Topology { plan, a, .. } = &pair.topology;
+    let seed = Settings::seed(plan, A);
+    let other: IpAddr = "2001:db8:1::22".parse().unwrap();
+    let with = |vips: &[IpAddr]| {
+        let virtual_addresses = vips.iter().map(|vip| plan.with_prefix(*vip)).collect();
+        a.namespace.write(CONFIG, &Settings { virtual_addresses, ..seed.clone() }.to_toml()).unwrap();
+        succeeded(&pair.a.wgha(&["reload"]).unwrap());
+    };
+    with(&[plan.vip, other]);
+    wait_until("A to hold both", SOON, || Ok(a.has_address(plan.vip) && a.has_address(other))).unwrap();
+    with(&[plan.vip]);
+    wait_until("A to serve again", SOON, || Ok(pair.a.role()?.as_deref() == Some("active"))).unwrap();
+    assert!(!a.has_address(other), "nobody has removed it");
 }
 
 #[test]
@@ -290,7 +322,7 @@ fn outrank_a(topology: &Topology) {
         priority: 200,
         interval: Centiseconds::new(1).unwrap(),
         style: ChecksumStyle::Rfc9568,
-        source: "fe80::77".parse::<std::net::IpAddr>().unwrap().into(),
+        source: "fe80::77".parse::<IpAddr>().unwrap().into(),
         addresses: &vips,
     };
     let frame = announce::advert(&advert, [2, 0, 0, 0, 0, 0x77]).unwrap();

@@ -1,5 +1,4 @@
 //! What `wgha status` shows of real nodes. What its lines look like is `status/table`'s.
-#![expect(clippy::unwrap_used, reason = "tests panic")]
 
 use std::time::Duration;
 

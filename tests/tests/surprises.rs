@@ -99,6 +99,10 @@ fn an_uplink_that_is_renamed_stays_fenced() {
     expect_fault_of_a(&pair, "the uplink does not exist");
     let moved = monotonic_ns();
     ping.wait_answer(renamed, Some(B), AFTER_WIREGUARD).unwrap();
+    let plan = &pair.topology.plan;
+    let held = || Ok(pair.topology.a.namespace.ip("address show")?.contains(&plan.with_prefix(plan.vip)));
+    wait_until("the VIP to leave the uplink, whatever that is called", SOON, || held().map(|held| !held))
+        .unwrap();
     let asked = asker.asked();
     observe_for(Duration::from_secs(2)).unwrap();
     assert!(asker.asked() > asked, "nobody has asked");

@@ -75,9 +75,11 @@ fn close(config: &Config, link: Link, port: u16) -> anyhow::Result<()> {
     let loaded = Programs::load_pinned(bpffs, uplink);
     let Loaded { mut programs, maps, ring: _ } =
         loaded.map_err(|e| anyhow::Error::msg(check::why_not_loaded(e)).context("the kernel half"))?;
-    let epoch = Predecessor::of(&maps)?.lease.epoch;
+    let predecessor = Predecessor::of(&maps)?;
+    let left = predecessor.vips_besides(&config.vrrp.virtual_addresses);
     let socket = PacketSocket::open().context("packet socket")?;
-    Kernel::new(maps, socket, config.vrrp.clone()).guard(epoch, port).map_err(anyhow::Error::msg)?;
+    let mut kernel = Kernel::new(maps, socket, config.vrrp.clone());
+    kernel.guard(predecessor.lease.epoch, port, &left).map_err(anyhow::Error::msg)?;
     let place = attach::Place { interface: uplink, link: link.index, veth: link.veth, bpffs };
     let attached = attach::attach(&mut programs, place, config.uplink.attach)?;
     if !attached.is_pinned() {

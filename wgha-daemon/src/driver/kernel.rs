@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use bytes::BytesMut;
 use wgha_common::{
     Address, Centiseconds, IfIndex, Priority, Timestamp,
-    abi::{AdvertSeen, ChecksumStyle, Direction, Lease, Role, UplinkConfig},
+    abi::{AdvertSeen, ChecksumStyle, Direction, Lease, MAX_VIPS, Role, UplinkConfig},
     wire::{NoRoom, ethernet::Mac, vrrp, wireguard::MessageType},
 };
 
@@ -16,7 +16,7 @@ use super::{
     probes::{Pace, Probes},
 };
 use crate::{
-    config::Vrrp,
+    config::{VirtualAddress, Vrrp},
     proto::{Answered, Counts, Introduced, Listened, PeerId, Sample},
     sys::{announce, bpf::Maps, clock, packet_socket::PacketSocket, probe_socket::ProbeSocket},
 };
@@ -75,16 +75,28 @@ impl Kernel {
     }
 
     /// Closes the fence and tells the kernel half what to guard. The lease of the daemon before it, of `epoch`, is over.
-    /// What that has left attached goes by these maps too: it must not take WireGuard for something else in between.
+    /// What that has left attached goes by these maps too: it must not take WireGuard for something else in between, nor
+    /// the VIPs that it has `left` for addresses of others: they are guarded until [`Self::guard_own`].
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn guard(&mut self, epoch: u64, wireguard_port: u16) -> Result<(), String> {
+    pub fn guard(&mut self, epoch: u64, wireguard_port: u16, left: &[VirtualAddress]) -> Result<(), String> {
         self.wireguard_port = wireguard_port;
         self.set_lease(Lease::new(Role::Backup, epoch, Timestamp::ZERO))?;
-        self.maps.set_vips(&self.vrrp.virtual_addresses).map_err(chain)?;
+        let mut vips = self.vrrp.virtual_addresses.clone();
+        vips.extend_from_slice(left);
+        vips.truncate(MAX_VIPS as usize);
+        self.maps.set_vips(&vips).map_err(chain)?;
         self.stamp_adverts(Priority::RESIGNED, self.vrrp.advert_interval)?;
         self.write_uplink()
+    }
+
+    /// What the daemon before it has left is cleared away.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn guard_own(&mut self) -> Result<(), String> {
+        self.maps.set_vips(&self.vrrp.virtual_addresses).map_err(chain)
     }
 
     /// Goes on with what the daemon before it has told the kernel half, which serves by it.

@@ -9,7 +9,7 @@ use wgha_common::{
 
 use super::observe::{TunnelSeen, UplinkSeen};
 use crate::{
-    config::Vrrp,
+    config::{VirtualAddress, Vrrp},
     proto::Inherited,
     sys::bpf::{BpfError, Maps},
 };
@@ -45,6 +45,13 @@ impl Predecessor {
             vips: maps.vips()?,
             discriminator: NonZeroU32::new(maps.sbfd()?.discriminator),
         })
+    }
+
+    /// Its VIPs that may not be where ours are looked for: if it was killed, they are still held.
+    #[must_use]
+    pub fn vips_besides(&self, ours: &[VirtualAddress]) -> Vec<VirtualAddress> {
+        let left = self.vips.iter().map(|(&address, &prefix_len)| VirtualAddress { address, prefix_len });
+        left.filter(|vip| ours.iter().all(|own| own.address != vip.address)).collect()
     }
 
     /// What a machine that starts now inherits of it; and if it had served, but its lease is not gone on with, why.

@@ -1,13 +1,12 @@
 //! Another program in this one's place: it is tried out before anything is given up.
 
-use std::path::PathBuf;
-
 use tokio::{
     signal::unix::Signal,
     sync::{mpsc, oneshot},
 };
 
 use crate::{
+    config::Config,
     status::control::ReloadReply,
     sys::{program::Program, realtime},
 };
@@ -19,8 +18,8 @@ pub type Reload = ReloadReply;
 pub struct Reloads {
     /// What would be executed.
     pub program: Program,
-    /// The configuration that it would read.
-    pub config: PathBuf,
+    /// What this one goes by; that one would read its file.
+    pub running: Config,
     /// SIGHUP asks.
     pub hangup: Signal,
     /// The control socket's requests.
@@ -38,8 +37,7 @@ impl Reloads {
                 Some(()) = self.hangup.recv() => oneshot::channel().0, // what becomes of it is in the log
                 else => return,
             };
-            let (program, config) = (self.program.clone(), self.config.clone());
-            match try_out(program, config).await {
+            match try_out(self.program.clone(), self.running.clone()).await {
                 Ok(()) => {
                     if self.to_loop.send(reload).await.is_err() {
                         return;
@@ -55,13 +53,32 @@ impl Reloads {
 }
 
 /// It takes some hundred milliseconds of a processor, and others are to be answered meanwhile.
-async fn try_out(program: Program, config: PathBuf) -> Result<(), String> {
+async fn try_out(program: Program, running: Config) -> Result<(), String> {
     let (tell, told) = oneshot::channel();
     let work = move || {
         realtime::stand_last();
-        let _ = tell.send(program.try_out(&config)); // the daemon has ended
+        let tried = program.try_out(&running.file).and_then(|()| stays(&running));
+        let _ = tell.send(tried); // the daemon has ended
     };
     let thread = std::thread::Builder::new().name("reload".to_owned()).spawn(work);
     thread.map_err(|e| e.to_string())?;
     told.await.map_err(|e| e.to_string())?
+}
+
+/// Only a stop clears away what is held of an interface, or is pinned. A file that only another version can read is that
+/// version's business.
+fn stays(running: &Config) -> Result<(), String> {
+    let Ok(wanted) = Config::load(&running.file) else { return Ok(()) };
+    let moved = [
+        ("uplink.interface", running.uplink.interface != wanted.uplink.interface),
+        ("wireguard.interface", running.wireguard != wanted.wireguard),
+        ("paths.bpffs", running.paths.bpffs != wanted.paths.bpffs),
+        ("paths.socket", running.paths.socket != wanted.paths.socket),
+    ];
+    match moved.iter().find(|(_, moved)| *moved) {
+        Some((name, _)) => {
+            Err(format!("{}: another {name} takes a stop and a start", running.file.display()))
+        }
+        None => Ok(()),
+    }
 }

@@ -79,13 +79,8 @@ pub async fn start(config: Config, program: Program, hangup: Signal) -> anyhow::
             return Err(e);
         }
     };
-    let reloads = Reloads {
-        program,
-        config: node.config.file.clone(),
-        hangup,
-        asked: ends.reloads,
-        to_loop: ends.reload,
-    };
+    let reloads =
+        Reloads { program, running: node.config.clone(), hangup, asked: ends.reloads, to_loop: ends.reload };
     tokio::spawn(reloads.run());
     let serving = tokio::spawn(server.serve(ends.asking, ends.asking_reload, ends.followers));
     memory::give_back();
@@ -299,6 +294,7 @@ fn worker(config: &Config, raised: Raised) -> anyhow::Result<Worker> {
     Ok(Worker {
         uplink: config.uplink.interface.clone(),
         vips: config.vrrp.virtual_addresses.clone(),
+        held: None,
         tunnel: Tunnel::new(handle.clone(), &config.wireguard, state, raised),
         requests: Requests::open().context("rtnetlink")?,
         handle,
@@ -319,17 +315,27 @@ async fn clear_away(worker: &mut Worker) -> anyhow::Result<()> {
 pub async fn detach(config: &Config) -> anyhow::Result<()> {
     let _server = control::Server::bind(&config.paths.socket)?;
     let handle = connect()?;
-    let _lock = take_uplink(config, &handle).await?;
-    clear_away(&mut worker(config, Box::new(|_| ()))?).await?;
-    attach::remove_clsact(&config.uplink.interface);
-    if let Some(uplink) = link::read(&handle, &config.uplink.interface).await? {
+    let lock = take_uplink(config, &handle).await?;
+    let (bpffs, name) = (&config.paths.bpffs, &config.uplink.interface);
+    let mut worker = worker(config, Box::new(|_| ()))?;
+    // Those of a daemon that was killed may be others than are configured now.
+    worker.vips.extend(pins::vips(bpffs, name));
+    clear_away(&mut worker).await?;
+    attach::remove_clsact(name);
+    if let Some(uplink) = link::read(&handle, name).await? {
         qdisc::remove_empty_clsact(&handle, uplink.index).await?;
     }
-    attach::remove_leftovers(&config.paths.bpffs, &[])?;
-    pins::remove_maps(&config.paths.bpffs)?;
-    mark::remove_all(&config.paths.bpffs)?;
+    // What another daemon guards is its own. What nobody guards is of an uplink that had another name.
+    let free = |at| lock.as_ref().is_some_and(|lock| lock.is_of(at)) || UplinkLock::take(at).is_ok();
+    attach::remove_leftovers(bpffs, free, &[])?;
+    if attach::is_used(bpffs) {
+        pins::remove_maps_of(bpffs, name)?;
+        return Ok(mark::remove(bpffs, name)?);
+    }
+    pins::remove_maps(bpffs)?;
+    mark::remove_all(bpffs)?;
     // Somebody else's pins may be in it, or it is where a bpffs is mounted.
-    let _ = fs::remove_dir(&config.paths.bpffs);
+    let _ = fs::remove_dir(bpffs);
     Ok(())
 }
 
@@ -395,7 +401,10 @@ async fn begin(node: &mut Node, handle: &rtnetlink::Handle) -> anyhow::Result<()
     if node.inherited.until.is_some() {
         return Ok(());
     }
-    clear_away(&mut worker(&node.config, Box::new(|_| ()))?).await?;
+    let mut worker = worker(&node.config, Box::new(|_| ()))?;
+    worker.vips.extend(predecessor.vips_besides(&node.config.vrrp.virtual_addresses));
+    clear_away(&mut worker).await?;
+    node.carrier.datapath.guard_own().map_err(anyhow::Error::msg)?;
     take_note(node, look(&node.config, handle).await?)
 }
 
@@ -419,7 +428,8 @@ fn inherit(node: &mut Node, predecessor: &Predecessor, found: &FirstLook) -> any
             );
         }
         let port = tunnel_state(&found.tunnel).listen_port.unwrap_or(predecessor.uplink.wireguard_port);
-        datapath.guard(inherited.epoch, port).map_err(anyhow::Error::msg)?;
+        let left = predecessor.vips_besides(&vrrp.virtual_addresses);
+        datapath.guard(inherited.epoch, port, &left).map_err(anyhow::Error::msg)?;
     }
     if !node.config.peers.is_empty() {
         let proto::Detect { interval, multiplier } = detect(&node.config, &node.conduct);

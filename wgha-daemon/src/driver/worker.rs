@@ -3,7 +3,7 @@
 use std::{io, thread};
 
 use tokio::sync::mpsc;
-use wgha_common::Timestamp;
+use wgha_common::{IfIndex, Timestamp};
 
 use crate::{
     config::VirtualAddress,
@@ -64,6 +64,8 @@ pub struct Worker {
     pub uplink: String,
     /// The VIPs.
     pub vips: Vec<VirtualAddress>,
+    /// Where they are held: the uplink may be given another name meanwhile.
+    pub held: Option<IfIndex>,
     /// wg1.
     pub tunnel: Tunnel,
 }
@@ -121,16 +123,19 @@ impl Worker {
     fn hold_vips(&mut self) -> Result<(), NetlinkError> {
         let index =
             link::index(&self.uplink)?.ok_or_else(|| NetlinkError::NoInterface(self.uplink.clone()))?;
+        self.held = Some(index);
         address::hold(&mut self.requests, index, &self.vips)
     }
 
     async fn release_vips(&self) -> Result<(), NetlinkError> {
         // An uplink that is gone has taken the VIPs with it.
-        let Some(uplink) = link::read(&self.handle, &self.uplink).await? else { return Ok(()) };
+        let named = link::index(&self.uplink)?;
+        let other = self.held.filter(|held| Some(*held) != named && link::is_there(*held));
         let mut first = Ok(());
-        for vip in &self.vips {
-            let released = address::release(&self.handle, uplink.index, *vip).await;
-            first = first.and(released);
+        for index in named.into_iter().chain(other) {
+            for vip in &self.vips {
+                first = first.and(address::release(&self.handle, index, *vip).await);
+            }
         }
         first
     }

@@ -5,7 +5,10 @@ use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
 };
-use nix::{errno::Errno, net::if_::if_nametoindex};
+use nix::{
+    errno::Errno,
+    net::if_::{if_indextoname, if_nametoindex},
+};
 use rtnetlink::{Handle, LinkUnspec};
 use wgha_common::{IfIndex, wire::ethernet::Mac};
 
@@ -72,6 +75,12 @@ pub fn index(name: &str) -> Result<Option<IfIndex>, NetlinkError> {
         Err(Errno::ENODEV | Errno::ENXIO) => Ok(None),
         Err(e) => Err(NetlinkError::failed(format!("looking for {name}"))(e.into())),
     }
+}
+
+/// Whether there is an interface of this index.
+#[must_use]
+pub fn is_there(index: IfIndex) -> bool {
+    if_indextoname(index.0).is_ok()
 }
 
 /// Sets the interface up, without a runtime.

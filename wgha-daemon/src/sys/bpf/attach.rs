@@ -196,20 +196,38 @@ impl Drop for Attachment {
     }
 }
 
-/// Removes what an earlier daemon has left attached, but for the pins `except`.
+/// Removes what an earlier daemon has left attached to interfaces that are `ours`, or that are gone, but for the pins
+/// `except`.
 ///
 /// # Errors
 /// [`BpfError::Pin`].
-pub fn remove_leftovers(bpffs: &Path, except: &[&Path]) -> Result<(), BpfError> {
-    let Ok(entries) = fs::read_dir(bpffs) else { return Ok(()) };
-    let prefix = pin_prefix();
-    for pin in entries.filter_map(Result::ok).map(|e| e.path()) {
-        let is_ours = pin.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&prefix));
-        if is_ours && !except.contains(&pin.as_path()) {
+pub fn remove_leftovers(
+    bpffs: &Path,
+    ours: impl Fn(IfIndex) -> bool,
+    except: &[&Path],
+) -> Result<(), BpfError> {
+    for pin in pins_in(bpffs) {
+        let of_others = interface_of(&pin).is_ok_and(|at| at.is_some_and(|at| !ours(at)));
+        if !of_others && !except.contains(&pin.as_path()) {
             take_off(&pin)?;
         }
     }
     Ok(())
+}
+
+/// Whether anything of ours is attached in this network namespace.
+#[must_use]
+pub fn is_used(bpffs: &Path) -> bool {
+    pins_in(bpffs).next().is_some()
+}
+
+/// The pins of our links, in this network namespace.
+fn pins_in(bpffs: &Path) -> impl Iterator<Item = PathBuf> {
+    let prefix = pin_prefix();
+    let entries = fs::read_dir(bpffs).into_iter().flatten().filter_map(Result::ok);
+    let is_ours =
+        move |pin: &PathBuf| pin.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&prefix));
+    entries.map(|entry| entry.path()).filter(is_ours)
 }
 
 /// Removes TC programs of ours that are not links; there mostly are none, and then nothing happens.
@@ -288,7 +306,7 @@ pub fn attach(programs: &mut Programs, place: Place<'_>, wish: Attach) -> Result
             Ok((ingress, hold)) => {
                 holds.push(hold);
                 let attachment = Attachment { ingress, egress, link: place.link, holds };
-                remove_leftovers(place.bpffs, &attachment.pinned())?;
+                remove_leftovers(place.bpffs, |at| at == place.link, &attachment.pinned())?;
                 attachment.unused().for_each(|direction| remove_filter(place.interface, direction));
                 return Ok(attachment);
             }
@@ -377,7 +395,7 @@ fn attach_xdp(
         Some(id) => id,
         None => {
             // XDP has room for one program, and a link of another mode of ours may be in the way.
-            remove_leftovers(place.bpffs, &[&place.pin(EGRESS)])?;
+            remove_leftovers(place.bpffs, |at| at == place.link, &[&place.pin(EGRESS)])?;
             xdp.attach_to_if_index(place.link.0, mode).map_err(&refused)?
         }
     };

@@ -45,6 +45,18 @@ pub fn is_there(bpffs: &Path, uplink: &str) -> bool {
     path(bpffs, uplink).is_dir()
 }
 
+/// Removes the mark of this uplink.
+///
+/// # Errors
+/// [`BpfError::Pin`].
+pub fn remove(bpffs: &Path, uplink: &str) -> Result<(), BpfError> {
+    let path = path(bpffs, uplink);
+    match fs::remove_dir(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(BpfError::Pin { path, source }),
+        _ => Ok(()),
+    }
+}
+
 /// Removes all marks of this network namespace.
 ///
 /// # Errors

@@ -12,11 +12,15 @@ use std::{
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, Map, MapData, MapInfo, MapType},
+    maps::{Array, HashMap, Map, MapData, MapInfo, MapType},
 };
-use wgha_common::abi::{ABI_VERSION, Lease, PINNED, Revoked};
+use wgha_common::{
+    Address,
+    abi::{ABI_VERSION, Lease, PINNED, Revoked},
+};
 
 use super::load::BpfError;
+use crate::config::VirtualAddress;
 
 /// What the names of the folders begin with.
 const FOLDER: &str = "maps";
@@ -108,6 +112,24 @@ impl Drop for Pins {
 pub fn lease(bpffs: &Path, uplink: &str) -> Option<(Lease, u64)> {
     let pins = Pins::new(bpffs, uplink);
     Some((pins.record::<Lease>("LEASE")?, pins.record::<Revoked>("REVOKED")?.epoch))
+}
+
+/// The VIPs in the maps that are pinned for this uplink; none where there are no such maps.
+#[must_use]
+pub fn vips(bpffs: &Path, uplink: &str) -> Vec<VirtualAddress> {
+    let pin = Pins::new(bpffs, uplink).path("VIPS");
+    let map = MapData::from_pin(pin).and_then(Map::from_map_data);
+    let Ok(Ok(vips)) = map.map(HashMap::<_, Address, u8>::try_from) else { return Vec::new() };
+    let vip = |(address, prefix_len): (Address, u8)| VirtualAddress { address: address.into(), prefix_len };
+    vips.iter().filter_map(Result::ok).map(vip).collect()
+}
+
+/// Removes the pins of the maps of one uplink.
+///
+/// # Errors
+/// [`BpfError::Pin`].
+pub fn remove_maps_of(bpffs: &Path, uplink: &str) -> Result<(), BpfError> {
+    Pins::new(bpffs, uplink).remove_all_versions()
 }
 
 /// Removes the pins of all maps of this network namespace.
