@@ -292,7 +292,7 @@ fn both_begin(stage: &mut Stage) -> bool {
     // The client begins with its first word.
     client.send_to(b"?", SocketAddr::new(stage.topology.plan.tunnel_server, 9)).unwrap();
     let back = stage.wait_handshake_after(None, BEFORE_REKEY_TIMEOUT);
-    commands.send(Command::Stop).unwrap();
+    commands.send(Command::Stop(clock::now())).unwrap();
     let told: Vec<_> = iter::from_fn(|| events.try_recv().ok()).collect();
     let seen: Vec<_> = at_port.packets().iter().filter_map(handshake).collect();
     assert!(back, "WireGuard's own retry comes after 5 s: {told:?}, (ms, from the switch, type): {seen:?}");
@@ -385,7 +385,7 @@ fn latency() {
                 }
             };
             times.push(((first.at_ns - at) / 1000, (told - at) / 1000));
-            commands.send(Command::Stop).unwrap();
+            commands.send(Command::Stop(clock::now())).unwrap();
             wait_until("the end", AT_ONCE, || Ok(matches!(events.try_recv(), Ok(Event::Done { .. }))))
                 .unwrap();
         }

@@ -164,7 +164,13 @@ fn an_address_that_is_no_longer_configured_is_given_up() {
         a.namespace.write(CONFIG, &Settings { virtual_addresses, ..seed.clone() }.to_toml()).unwrap();
         succeeded(&pair.a.wgha(&["reload"]).unwrap());
     };
+    // Whoever has only just begun to listen waits for the advert of an Active Router, which is due in 2 s during a reload.
+    observe_for(Duration::from_secs(3)).unwrap();
+    let since = monotonic_ns();
     with(&[plan.vip, other]);
+    // It cannot go on, and says so: nobody waits until its lease must be over.
+    let taken = pair.b.wait_event("role", "active", since, SOON).unwrap();
+    assert!(taken["detail"].as_str().unwrap().ends_with("resigned"), "{taken}");
     wait_until("A to hold both", SOON, || Ok(a.has_address(plan.vip) && a.has_address(other))).unwrap();
     with(&[plan.vip]);
     wait_until("A to serve again", SOON, || Ok(pair.a.role()?.as_deref() == Some("active"))).unwrap();

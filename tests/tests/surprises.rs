@@ -5,21 +5,22 @@ use std::{
     fs::File,
     io::Write as _,
     net::{IpAddr, Ipv6Addr},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use wgha_tests::{
-    AFTER_WIREGUARD, Capture, Namespace, Node, Pair, Plan, SOON, Settings, Topology,
+    AFTER_WIREGUARD, Capture, Frame, Namespace, Node, Pair, Plan, SOON, Settings, Topology,
     Which::{A, B},
     clock::{observe_for, patience},
     fault::OneWay,
     leftovers::{has_programs, pins},
     may_run, monotonic_ns,
-    node::advert_interval,
+    node::{self, advert_interval},
     packets::{Advert, Ip, VRRP},
     storm::{Asker, Rules, View, What, Wire, judge},
     topology::UPLINK,
+    usage::Usage,
     wait_until,
 };
 
@@ -113,6 +114,76 @@ fn an_uplink_that_is_renamed_stays_fenced() {
     pair.topology.restore_uplink(A).unwrap();
     pair.wait_serving(A).unwrap();
     ping.wait_answer(back, Some(A), AFTER_WIREGUARD).unwrap();
+}
+
+/// The kernel tells no neighbour of it by itself.
+#[test]
+fn another_mac_address_is_announced() {
+    if !may_run() {
+        return;
+    }
+    let pair = Pair::ipv6().unwrap();
+    pair.wait_probing().unwrap();
+    observe_for(patience(Duration::from_secs(5))).unwrap(); // until it is announced at leisure only
+    let from_a = Capture::at_port(&pair.topology, A).unwrap();
+    let changed = monotonic_ns();
+    pair.topology.a.namespace.ip(&format!("link set {UPLINK} address 02:00:00:00:00:99")).unwrap();
+    pair.a.wait_event("input", "mac_changed", changed, SOON).unwrap();
+    let announces = |frame: Frame<'_>| {
+        frame.neighbour().is_some_and(|n| n.answers && n.overrides && n.target == pair.topology.plan.vip)
+            && frame.0[6..12] == [2, 0, 0, 0, 0, 0x99]
+    };
+    let told = from_a.wait_received("an announcement", changed, SOON, announces).unwrap();
+    let event = pair.a.wait_event("input", "mac_changed", changed, SOON).unwrap();
+    let after = told.at_ns.saturating_sub(node::at(&event));
+    assert!(after < 1_000_000_000, "{after} ns: by chance");
+}
+
+/// The peer channel has other addresses, and goes on.
+#[test]
+fn who_has_no_address_to_send_from_says_that_it_does_not_serve() {
+    if !may_run() {
+        return;
+    }
+    let pair = Pair::ipv6().unwrap();
+    pair.wait_probing().unwrap();
+    let a = &pair.topology.a.namespace;
+    let shown = a.ip(&format!("-6 -brief address show dev {UPLINK} scope link")).unwrap();
+    let own = shown.split_whitespace().find(|word| word.starts_with("fe80::")).unwrap();
+    a.ip(&format!("address del {own} dev {UPLINK}")).unwrap();
+    expect_fault_of_a(&pair, "no address");
+    let says = || {
+        let status = pair.b.status()?;
+        Ok(status["peers"][0]["serving"] == false && status["peers"][0]["fit"] == false)
+    };
+    wait_until("B to be told", SOON, says).unwrap();
+}
+
+/// What cannot be set is not tried without end.
+#[test]
+fn a_backup_without_a_tunnel_waits_for_it() {
+    if !may_run() {
+        return;
+    }
+    let mut pair = Pair::ipv6().unwrap();
+    pair.wait_probing().unwrap();
+    let ping = pair.ping().unwrap();
+    ping.wait_answer(0, Some(A), AFTER_WIREGUARD).unwrap();
+    pair.topology.b.tunnel.delete().unwrap();
+    pair.b.wait_role("fault", SOON).unwrap();
+    let roamed = monotonic_ns();
+    pair.topology.client_tunnel.wg_set("listen-port 40123").unwrap();
+    ping.wait_answer(roamed, Some(A), AFTER_WIREGUARD).unwrap();
+
+    let before = Usage::of(&[pair.b.id()]).unwrap();
+    let began = Instant::now();
+    observe_for(Duration::from_secs(3)).unwrap();
+    let share =
+        Usage::of(&[pair.b.id()]).unwrap().since(&before).cpu_ns as f64 / began.elapsed().as_nanos() as f64;
+    println!("a Backup without a tunnel takes {:.1} % of a processor", share * 100.0);
+    assert!(share < 0.2, "{share}");
+    pair.topology.b.tunnel.create().unwrap();
+    pair.b.wait_role("backup", SOON).unwrap();
 }
 
 #[test]

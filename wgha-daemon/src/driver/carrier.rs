@@ -271,7 +271,7 @@ impl<D: Datapath, W: Witness> Carrier<D, W> {
                 None
             }
             Action::StopHandshakes => {
-                self.command(Command::Stop);
+                self.command(Command::Stop(self.datapath.now()));
                 self.tell(|told, _| told.handshakes = None);
                 None
             }

@@ -50,8 +50,8 @@ pub enum Command {
         /// When the take-over began: a handshake that was completed since then counts.
         at: Timestamp,
     },
-    /// Start no more.
-    Stop,
+    /// Start no more: this node has stepped down then. What was ordered before may be heard after it.
+    Stop(Timestamp),
 }
 
 /// What a standby would do.
@@ -119,8 +119,10 @@ struct Starter<F, C> {
     go: Option<Timestamp>,
     /// When the link was raised last.
     raised: Timestamp,
-    /// When the last take-over began whose handshakes were started.
+    /// When the last take-over began whose handshakes were started,
     begun: Option<Timestamp>,
+    /// and when the node has stepped down last.
+    stopped: Timestamp,
     run: Option<Run>,
     refresh: Option<Timestamp>,
 }
@@ -149,6 +151,7 @@ where
             go: None,
             raised: Timestamp::ZERO,
             begun: None,
+            stopped: Timestamp::ZERO,
             run: None,
             refresh: None,
         }
@@ -189,10 +192,12 @@ where
             // Ordered again while it serves: who is to be started then is said by whoever knows the sessions.
             Command::Go(at) => self.go = self.standby.then_some(at),
             Command::Raised(at) => self.raised = at,
-            Command::Start { candidates, at } if self.begun != Some(at) => self.begin(candidates, at),
+            Command::Start { candidates, at } if self.begun != Some(at) && at > self.stopped => {
+                self.begin(candidates, at)
+            }
             Command::Start { .. } => {}
-            Command::Stop => {
-                self.standby = true;
+            Command::Stop(at) => {
+                (self.standby, self.stopped) = (true, at);
                 (self.plan, self.go) = (Plan::default(), None);
                 self.end();
                 // Soon, but not before what else is done in a step-down.
@@ -420,7 +425,7 @@ mod tests {
         assert_eq!(chosen_after(begun.into_iter().chain([again(Vec::new())])), Some(1));
         let begun = [ready(false), Command::Go(BEGUN)];
         assert_eq!(chosen_after(begun.into_iter().chain([again(candidates(2))])), Some(2), "nor doubled");
-        let stopped = [ready(false), Command::Go(BEGUN), Command::Stop, again(Vec::new())];
+        let stopped = [ready(false), Command::Go(BEGUN), Command::Stop(BEGUN), again(Vec::new())];
         assert_eq!(chosen_after(stopped), Some(0));
     }
 
@@ -431,10 +436,12 @@ mod tests {
         let withdrawn = [ready(false), Command::Ready(Plan::default()), Command::Go(BEGUN)];
         assert_eq!(chosen_after(withdrawn), None);
         assert_eq!(
-            chosen_after([ready(false), Command::Stop, Command::Go(BEGUN)]),
+            chosen_after([ready(false), Command::Stop(BEGUN), Command::Go(BEGUN)]),
             None,
             "we have served since"
         );
+        let stepped_down = BEGUN + Duration::from_millis(1);
+        assert_eq!(chosen_after([Command::Stop(stepped_down), start()]), None, "an order that was overtaken");
     }
 
     #[test]

@@ -312,6 +312,8 @@ impl Node {
     /// What was found of the uplink, before and after the start.
     pub fn uplink_found(&mut self, seen: UplinkSeen) {
         let before = self.uplink_state();
+        let mac = |uplink: &UplinkSeen| uplink.link.map(|link| (link.index, link.mac));
+        let moved = mac(&self.uplink) != mac(&seen);
         self.uplink = seen;
         self.carrier.datapath.set_gateways(&self.uplink.gateways.all);
         if let Some(probes) = self.carrier.datapath.probes() {
@@ -325,6 +327,8 @@ impl Node {
         self.carrier.tell(|told, _| (told.source, told.link) = (state.source, link));
         if state != before {
             self.carrier.take(Input::UplinkChanged(state));
+        } else if moved {
+            self.carrier.take(Input::MacChanged); // the kernel tells no neighbour
         }
         self.take_witnesses();
         if self.carrier.pending.vips_expected(self.uplink.at)

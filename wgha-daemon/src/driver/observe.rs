@@ -68,8 +68,8 @@ pub struct TunnelSeen {
 pub enum Look {
     /// The kernel has notified us.
     Changed(Changed),
-    /// A UDP socket was closed.
-    UdpClosed(u16),
+    /// The UDP socket of WireGuard's port was closed.
+    UdpClosed,
     /// The driver wants to know.
     Now,
 }
@@ -115,7 +115,7 @@ pub async fn watch_uplink(
     mut looks: broadcast::Receiver<Look>,
     seen: mpsc::UnboundedSender<Seen>,
 ) {
-    let mut known = Known { name, index: None, port: None, has_carrier: true };
+    let mut known = Known { name, index: None, port: None, closed: None, has_carrier: true };
     loop {
         match uplink(&handle, &known.name, family).await {
             Ok(found) => {
@@ -132,14 +132,15 @@ pub async fn watch_uplink(
     }
 }
 
-/// Watches the WireGuard interface until the driver has gone.
+/// Watches the WireGuard interface until the driver has gone. `closed`: the ports of all UDP sockets that are closed.
 pub async fn watch_tunnel(
     handle: Handle,
     name: String,
     mut looks: broadcast::Receiver<Look>,
+    closed: Option<mpsc::UnboundedReceiver<u16>>,
     seen: mpsc::UnboundedSender<Seen>,
 ) {
-    let mut known = Known { name, index: None, port: None, has_carrier: false };
+    let mut known = Known { name, index: None, port: None, closed, has_carrier: false };
     let mut went_down = false;
     loop {
         match tunnel(&handle, &known.name).await {
@@ -155,6 +156,8 @@ pub async fn watch_tunnel(
         }
         match known.reason_to_look(&mut looks).await {
             Some(Look::Changed(Changed::Link { up, .. })) => went_down |= !up,
+            // What was lost may have said so. To put back what is there does nothing.
+            Some(Look::Changed(Changed::Everything)) => went_down = true,
             Some(_) => {}
             None => return,
         }
@@ -166,13 +169,23 @@ struct Known {
     name: String,
     index: Option<u32>,
     port: Option<u16>,
+    /// There may be thousands a second that are not about it.
+    closed: Option<mpsc::UnboundedReceiver<u16>>,
     /// It can lose its carrier while it is up.
     has_carrier: bool,
 }
 
+/// What comes next, if anything ever does.
+async fn next(closed: &mut Option<mpsc::UnboundedReceiver<u16>>) -> Option<u16> {
+    match closed {
+        Some(closed) => closed.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Known {
     /// Waits for a reason to look again, until the next audit at the latest. `None`: the driver has gone.
-    async fn reason_to_look(&self, looks: &mut broadcast::Receiver<Look>) -> Option<Look> {
+    async fn reason_to_look(&mut self, looks: &mut broadcast::Receiver<Look>) -> Option<Look> {
         let audit = tokio::time::sleep(AUDIT);
         tokio::pin!(audit);
         let mut settling = false;
@@ -180,6 +193,10 @@ impl Known {
             let look = tokio::select! {
                 () = &mut audit => return Some(Look::Now),
                 look = looks.recv() => look,
+                Some(port) = next(&mut self.closed) => match Some(port) == self.port {
+                    true => return Some(Look::UdpClosed),
+                    false => continue,
+                },
             };
             match look {
                 Ok(look) if !self.concerns(&look) => {}
@@ -190,7 +207,9 @@ impl Known {
                     let soon = audit.deadline().min(tokio::time::Instant::now() + SETTLING);
                     audit.as_mut().reset(soon);
                 }
-                Err(broadcast::error::RecvError::Lagged(_)) => return Some(Look::Now),
+                Err(broadcast::error::RecvError::Lagged(_)) => {
+                    return Some(Look::Changed(Changed::Everything));
+                }
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
         }
@@ -203,7 +222,7 @@ impl Known {
                 Some(*index) == self.index || name.as_ref() == Some(&self.name)
             }
             Look::Changed(Changed::Address { index, .. }) => Some(*index) == self.index,
-            Look::UdpClosed(port) => Some(*port) == self.port,
+            Look::UdpClosed => true,
         }
     }
 
@@ -212,8 +231,39 @@ impl Known {
         match look {
             Look::Changed(Changed::Link { up, .. }) => self.has_carrier || !up,
             Look::Changed(Changed::Address { gone, .. }) => *gone,
-            Look::Changed(Changed::Everything) | Look::UdpClosed(_) => true,
+            Look::Changed(Changed::Everything) | Look::UdpClosed => true,
             Look::Now => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(port: u16, closed: Option<mpsc::UnboundedReceiver<u16>>) -> Known {
+        Known { name: "wg1".to_owned(), index: Some(7), port: Some(port), closed, has_carrier: false }
+    }
+
+    #[tokio::test]
+    async fn what_was_not_heard_may_have_been_anything() {
+        let (tell, mut looks) = broadcast::channel(2);
+        let other = Changed::Link { index: 8, name: None, up: true };
+        (0..5).for_each(|_| drop(tell.send(Look::Changed(other.clone()))));
+        let look = known(1, None).reason_to_look(&mut looks).await;
+        assert!(matches!(look, Some(Look::Changed(Changed::Everything))), "{look:?}");
+    }
+
+    #[tokio::test]
+    async fn of_all_sockets_only_that_of_wireguards_port_is_a_reason() {
+        let (_tell, mut looks) = broadcast::channel(2);
+        let (closed, ports) = mpsc::unbounded_channel();
+        let mut known = known(51800, Some(ports));
+        (0..1000).for_each(|_| closed.send(53).unwrap());
+        let waits = Duration::from_millis(20);
+        assert!(tokio::time::timeout(waits, known.reason_to_look(&mut looks)).await.is_err(), "a resolver's");
+        closed.send(51800).unwrap();
+        let look = known.reason_to_look(&mut looks).await;
+        assert!(matches!(look, Some(Look::UdpClosed)), "{look:?}");
     }
 }

@@ -65,11 +65,15 @@ impl Predecessor {
     ) -> (Inherited, Option<&'static str>) {
         let epoch = self.lease.epoch;
         if self.lease.role != Role::Active as u32 {
-            return (Inherited { epoch, until: None }, None);
+            return (Inherited { epoch, ..Inherited::default() }, None);
         }
+        let ended = self.lease.serves(self.revoked, now.as_nanos());
         match self.why_not(vrrp, uplink, tunnel, now) {
-            Some(why) => (Inherited { epoch, until: None }, Some(why)),
-            None => (Inherited { epoch, until: Some(Timestamp::from_nanos(self.lease.until)) }, None),
+            Some(why) => (Inherited { epoch, until: None, ended }, Some(why)),
+            None => {
+                let until = Some(Timestamp::from_nanos(self.lease.until));
+                (Inherited { epoch, until, ended: false }, None)
+            }
         }
     }
 

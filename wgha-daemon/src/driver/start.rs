@@ -110,7 +110,9 @@ fn begin_tasks(node: &mut Node, looks: &broadcast::Sender<Look>, ends: Ends) -> 
     let (uplink, tunnel) = (node.config.uplink.interface.clone(), node.config.wireguard.clone());
     let family = node.config.vrrp.family;
     tokio::spawn(observe::watch_uplink(connect()?, uplink, family, looks.subscribe(), ends.found.clone()));
-    tokio::spawn(observe::watch_tunnel(connect()?, tunnel, looks.subscribe(), ends.found));
+    let closed = udp_watch::watch()
+        .inspect_err(|e| tracing::warn!("a lost listen port is noticed by looking every 10 s only: {e}"));
+    tokio::spawn(observe::watch_tunnel(connect()?, tunnel, looks.subscribe(), closed.ok(), ends.found));
     tokio::spawn(guard::watch_programs(connect()?, node.attached.subscribe(), looks.clone()));
     Ok(ends.outside)
 }
@@ -274,17 +276,6 @@ fn watch_kernel() -> anyhow::Result<broadcast::Sender<Look>> {
             let _ = tx.send(Look::Changed(c)); // nobody listening yet
         }
     });
-    match udp_watch::watch() {
-        Ok(mut closed) => {
-            let tx = looks.clone();
-            tokio::spawn(async move {
-                while let Some(port) = closed.recv().await {
-                    let _ = tx.send(Look::UdpClosed(port));
-                }
-            });
-        }
-        Err(e) => tracing::warn!("a lost listen port is noticed by looking every 10 s only: {e}"),
-    }
     Ok(looks)
 }
 

@@ -274,6 +274,7 @@ fn told(input: &Input) -> Option<(Kind, &'static str, String)> {
             };
             (Kind::Input, "uplink_changed", format!("{state}, {source}"))
         }
+        Input::MacChanged => (Kind::Input, "mac_changed", String::new()),
         Input::TunnelChanged(t) => {
             let port = t.listen_port.map_or("no listen port".to_owned(), |p| format!("listen port {p}"));
             let state = if !t.present {

@@ -59,6 +59,8 @@ pub enum Input {
     Contested(Heard),
     /// The uplink came, went, gained or lost carrier or its own address.
     UplinkChanged(UplinkState),
+    /// The uplink has another MAC address, and is otherwise as it was.
+    MacChanged,
     /// The WireGuard interface came, went, was set up or down, or changed its listen port.
     TunnelChanged(TunnelState),
     /// [`super::Action::HoldVip`] has ended: every VIP is there with its local route, or why not.
@@ -103,6 +105,8 @@ pub struct Inherited {
     pub epoch: u64,
     /// That lease serves until then, and all that it is for is in place: the VIP is held and the tunnel up.
     pub until: Option<Timestamp>,
+    /// That lease served a moment ago, but is not gone on with: others wait for it to be over.
+    pub ended: bool,
 }
 
 /// An advert that was valid by RFC 9568 §7.1 and not our own.

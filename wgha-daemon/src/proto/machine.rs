@@ -119,6 +119,7 @@ impl Machine {
                 self.health.uplink = uplink;
                 self.health_changed(now);
             }
+            Input::MacChanged => self.announce_again(now),
             Input::TunnelChanged(tunnel) => self.tunnel_changed(tunnel, now),
             Input::VipHeld(result) => self.vip_held(result, now),
             Input::VipLost(_) => self.vip_lost(),
@@ -247,6 +248,9 @@ impl Machine {
         // A predecessor that was killed may have left its lease, its VIP and its tunnel behind.
         let end = self.lease.end();
         self.push(end);
+        if inherited.ended {
+            self.send_resignation();
+        }
         self.undo_group();
         self.start_preempt_delay(now);
         match self.fault() {

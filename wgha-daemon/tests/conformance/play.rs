@@ -132,6 +132,7 @@ impl Stage {
             ["unanswered", since] => Input::ClientsUnanswered(Some(self.zero.moment(since)?)),
             ["uplink", words @ ..] => Input::UplinkChanged(uplink(words)?),
             ["tunnel", word] => Input::TunnelChanged(tunnel(word)?),
+            ["mac_changed"] => Input::MacChanged,
             ["vip_lost", who] => Input::VipLost(parse(who)?),
             ["advert_failed", why @ ..] => Input::AdvertFailed(why.join(" ")),
             ["map_failed", why @ ..] => Input::MapFailed(why.join(" ")),
@@ -157,13 +158,14 @@ impl Stage {
         Ok(Listened { heard, answered })
     }
 
-    /// `started`, `started epoch=7`, `started epoch=7 until=2000ms`
+    /// `started`, `started epoch=7`, `started epoch=7 until=2000ms`, `started epoch=7 ended=true`
     fn inherited(&self, words: &[&str]) -> Result<Inherited> {
         let mut pairs = Pairs::of(words)?;
         let epoch = pairs.take("epoch", parse)?.unwrap_or(0);
         let until = pairs.take("until", |word| self.zero.moment(word))?;
+        let ended = pairs.take("ended", parse)?.unwrap_or(false);
         pairs.none_left()?;
-        Ok(Inherited { epoch, until })
+        Ok(Inherited { epoch, until, ended })
     }
 
     /// `looked [revoked=1] nobody`, `looked ::4 priority=90 at=5ms , ::5 priority=0 at=6ms , answered 0 up number=3`

@@ -238,8 +238,10 @@ impl Node {
     fn inherited(&self, now: u64) -> Inherited {
         let Lease { epoch, until, .. } = self.kernel.lease;
         let intact = self.carrier && self.group.vip && self.group.present && self.group.up;
-        let goes_on = intact && self.kernel.serves(self.clock(now));
-        Inherited { epoch, until: goes_on.then_some(Timestamp::from_nanos(until)) }
+        let serves = self.kernel.serves(self.clock(now));
+        let goes_on = intact && serves;
+        let until = goes_on.then_some(Timestamp::from_nanos(until));
+        Inherited { epoch, until, ended: serves && !goes_on }
     }
 
     pub fn power_on(&mut self, nodes: usize, now: u64) {

@@ -116,6 +116,10 @@ pub struct Peers {
     report: Report,
     /// What was told when it was last looked at.
     before: Told,
+    /// The device could not be read, or not be set. Nothing is set before it has been read: that would be tried without end.
+    failed: bool,
+    /// What the uplink sends adverts from, or did when it had an address.
+    source: Option<IpAddr>,
     /// When we last ceased to serve, or began to know of it.
     silent_since: Timestamp,
     /// When to plan a take-over anew; `None`: what is planned holds.
@@ -181,6 +185,8 @@ impl Peers {
             known: BTreeMap::new(),
             report: Report::of(&addresses),
             before: Told::default(),
+            failed: false,
+            source: None,
             silent_since: clock::now(),
             plan_due: None,
             plan_next: Timestamp::ZERO,
@@ -213,6 +219,7 @@ impl Peers {
     /// The loop has told something.
     async fn told_anew(&mut self) {
         let told = *self.told.borrow_and_update();
+        self.source = told.source.or(self.source);
         let before = std::mem::replace(&mut self.before, told);
         // It may have stepped down and taken over again since we have looked.
         let again = told.serving != before.serving;
@@ -319,7 +326,8 @@ impl Peers {
     }
 
     fn introduce(&self) {
-        let Some(source) = self.before.source else { return };
+        // One that has lost its address says with the last one that it is not fit.
+        let Some(source) = self.source else { return };
         let Ourselves { discriminator, lease, required_min_rx, vrrp } = self.ourselves;
         let (priority, fit) = self.before.health;
         let serving = self.before.is_serving();
@@ -339,12 +347,14 @@ impl Peers {
                 if !self.ready.read(done.begun) {
                     self.reads.hurry();
                 }
+                self.failed = false;
                 self.read(reading, now);
             }
             Ok(Outcome::Set(endpoints)) => self.given(&endpoints),
             Err(e) => {
                 self.reads.done(done.begun, now);
                 self.ready.failed();
+                self.failed = true;
                 tracing::debug!("WireGuard's peers: {e}"); // the tunnel's watcher says it aloud
             }
         }
@@ -386,7 +396,7 @@ impl Peers {
 
     /// A Backup's device has the endpoints that the Active has told.
     fn apply(&mut self) {
-        if self.before.is_serving() || !self.work.is_idle() {
+        if self.before.is_serving() || self.failed || !self.work.is_idle() {
             return;
         }
         let Some(link) = self.before.link else { return };

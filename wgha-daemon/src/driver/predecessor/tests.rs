@@ -76,13 +76,15 @@ impl Scene {
 #[test]
 fn what_is_intact_is_gone_on_with() {
     let until = Some(NOW + Duration::from_millis(1));
-    assert_eq!(Scene::intact().judged(), (Inherited { epoch: 7, until }, None));
+    assert_eq!(Scene::intact().judged(), (Inherited { epoch: 7, until, ended: false }, None));
 }
 
 type Change = fn(&mut Scene);
 
 #[test]
 fn whatever_is_missing_ends_the_lease() {
+    // Those that end it before its time have others told.
+    let over = ["it was revoked", "it has lapsed"];
     let cases: [(Change, &str); 14] = [
         (|s| s.predecessor.revoked = 7, "it was revoked"),
         (|s| s.predecessor.lease.until = NOW.as_nanos(), "it has lapsed"),
@@ -102,7 +104,10 @@ fn whatever_is_missing_ends_the_lease() {
     for (change, why) in cases {
         let mut scene = Scene::intact();
         change(&mut scene);
-        assert_eq!(scene.judged(), (Inherited { epoch: 7, until: None }, Some(why)));
+        assert_eq!(
+            scene.judged(),
+            (Inherited { epoch: 7, until: None, ended: !over.contains(&why) }, Some(why))
+        );
     }
 }
 
@@ -111,6 +116,6 @@ fn who_did_not_serve_leaves_its_epoch_only() {
     for role in [Role::Backup, Role::Claiming] {
         let mut scene = Scene::intact();
         scene.predecessor.lease.role = role as u32;
-        assert_eq!(scene.judged(), (Inherited { epoch: 7, until: None }, None));
+        assert_eq!(scene.judged(), (Inherited { epoch: 7, until: None, ended: false }, None));
     }
 }

@@ -238,9 +238,11 @@ fn traffic(transport: u64) -> Input {
 /// Every kind of input, with what it may carry.
 fn inputs(at: Timestamp) -> Vec<Input> {
     let mut inputs = vec![Input::TimerFired, Input::StopRequested, Input::ReloadRequested, looked(&[])];
-    let inherited = |until| Inherited { epoch: 7, until };
+    let inherited = |until| Inherited { epoch: 7, until, ended: false };
+    let ended = Inherited { epoch: 7, until: None, ended: true };
     let tomorrow = Some(at + Duration::from_secs(86_400));
-    inputs.extend([Inherited::default(), inherited(Some(at)), inherited(tomorrow)].map(Input::Started));
+    inputs
+        .extend([Inherited::default(), ended, inherited(Some(at)), inherited(tomorrow)].map(Input::Started));
     inputs.extend([Duration::ZERO, Duration::MAX].map(|lease| Input::PeerWaits { peer: PeerId(0), lease }));
     for at in [Timestamp::ZERO, at, Timestamp::from_nanos(u64::MAX)] {
         for (from, priority) in [(4, 0), (4, 90), (2, 100), (4, 100), (4, 255)] {
@@ -276,7 +278,7 @@ fn inputs(at: Timestamp) -> Vec<Input> {
     inputs.extend([traffic(0), traffic(u64::MAX)]);
     inputs.extend([true, false].map(|silent| Input::WireguardAsked { silent }));
     inputs.extend([None, Some(at)].map(Input::ClientsUnanswered));
-    inputs.push(Input::VipLost(address(9)));
+    inputs.extend([Input::VipLost(address(9)), Input::MacChanged]);
     inputs.extend([Input::AdvertFailed("no".into()), Input::MapFailed("no".into())]);
     inputs
 }
