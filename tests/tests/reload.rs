@@ -148,6 +148,23 @@ fn a_wrong_configuration_changes_nothing_and_a_right_one_is_taken() {
     assert_no_change_of_role(&pair.b, before.at);
 }
 
+/// As the README has it: the Active stands by, and is not stopped.
+#[test]
+fn a_role_is_handed_over_by_a_lower_priority() {
+    if !may_run() {
+        return;
+    }
+    let pair = Pair::ipv6().unwrap();
+    pair.wait_probing().unwrap();
+    let ping = pair.ping().unwrap();
+    let lower = Settings { priority: 90, ..Settings::seed(&pair.topology.plan, A) };
+    pair.topology.a.namespace.write(CONFIG, &lower.to_toml()).unwrap();
+    let handed = monotonic_ns();
+    succeeded(&pair.a.wgha(&["reload"]).unwrap());
+    pair.wait_serving(B).unwrap();
+    ping.wait_answer(handed, Some(B), AFTER_WIREGUARD).unwrap();
+}
+
 /// Whoever had another list of addresses may still hold one that is not configured any more.
 #[test]
 fn an_address_that_is_no_longer_configured_is_given_up() {

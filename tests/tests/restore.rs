@@ -98,6 +98,35 @@ fn a_stopped_active_stays_silent_and_detach_leaves_nothing() {
     assert_no_programs(&pair.topology.a.namespace);
 }
 
+/// The last resort, as the README has it: by hand, on one server, and back.
+#[test]
+fn one_server_serves_by_hand_and_wgha_takes_over_from_that() {
+    if !may_run() {
+        return;
+    }
+    let mut pair = Pair::ipv6().unwrap();
+    let ping = pair.ping().unwrap();
+    assert!(pair.b.term().unwrap().success() && pair.a.term().unwrap().success());
+    let namespace = pair.topology.a.namespace.clone();
+    let detached = run_wgha(&namespace, &["detach", "--config", CONFIG]).unwrap();
+    assert!(detached.status.success(), "{detached:?}");
+    let by_hand = monotonic_ns();
+    let plan = &pair.topology.plan;
+    namespace.ip(&format!("address add {} dev eno1", plan.with_prefix(plan.vip))).unwrap();
+    pair.topology.a.tunnel.set(true).unwrap();
+    let seed = Settings::seed(plan, A);
+    let address = format!("{}/{}", plan.tunnel_server, if plan.is_ipv6() { 64 } else { 24 });
+    // What wg-quick does, if wgha has not put it back.
+    let _ = namespace.ip(&format!("address add {address} dev wg1 nodad"));
+    let _ = namespace.ip(&format!("route add {} dev wg1", Plan::alone(plan.tunnel_client)));
+    ping.wait_answer(by_hand, Some(A), AFTER_WIREGUARD).unwrap();
+
+    let back = monotonic_ns();
+    pair.a = Node::start(&pair.topology, A, &seed).unwrap();
+    pair.a.wait_role("active", SOON).unwrap();
+    ping.wait_answer(back, Some(A), AFTER_WIREGUARD).unwrap();
+}
+
 #[test]
 fn detach_refuses_while_a_daemon_runs() {
     if !may_run() {

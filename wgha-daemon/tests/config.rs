@@ -109,7 +109,8 @@ fn the_shipped_example_is_the_seed_with_the_bpffs_of_the_unit() {
 fn the_readme_shows_the_seed_too() {
     let readme = include_str!("../../README.md");
     let shown = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    assert_eq!(parse(shown).unwrap(), seed());
+    let paths = Paths { bpffs: "/run/wgha/bpf/wgha".into(), ..seed().paths };
+    assert_eq!(parse(shown).unwrap(), Config { paths, ..seed() }, "with the bpffs of the shipped units");
 }
 
 #[test]

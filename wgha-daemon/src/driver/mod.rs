@@ -7,6 +7,7 @@
 //! | [`predecessor`] | what the daemon before this one has left, and whether this one goes on with it |
 //! | [`reload`] | another program in this one's place |
 //! | [`realtime`] | the thread that the loop runs in |
+//! | [`wakers`] | what wakes it |
 //! | [`node`] | the loop: what can happen, and what is done with it |
 //! | [`carrier`] | from one input to every action; the [`carrier::Datapath`] trait |
 //! | [`handshakes`] | starts those of a take-over, on its own thread |
@@ -14,6 +15,7 @@
 //! | [`probes`] | S-BFD: from numbers to discriminators and back |
 //! | [`worker`] | effects that wait for the kernel, in order |
 //! | [`observe`] | looks at the interfaces when the kernel says that something has changed |
+//! | [`guard`] | looks whether the programs are still attached |
 //! | [`witness`] | writes down what goes by |
 //! | [`told`] | what the loop tells the main thread |
 //! | [`peers`] | the other servers, and what they must know of WireGuard's peers |
