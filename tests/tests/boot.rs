@@ -1,7 +1,7 @@
 //! Between boot and election, and after a stop: whatever brings wg1 up, it is silent (I4, I11).
 #![expect(clippy::unwrap_used, reason = "tests panic")]
 
-use std::{fs, net::IpAddr, process::Output, time::Duration};
+use std::{collections::BTreeSet, fs, net::IpAddr, process::Output, time::Duration};
 
 use wgha_common::abi::Counter;
 use wgha_tests::{
@@ -103,7 +103,7 @@ fn what_guards_another_uplink_is_left_alone() {
     }
     let t = Topology::ipv6().unwrap();
     let seed = Settings::seed(&t.plan, A);
-    let node = Node::start(&t, A, &seed).unwrap();
+    let mut node = Node::start(&t, A, &seed).unwrap();
     node.wait_role("active", SOON).unwrap();
     let (own, since) = (pins(&t.a.namespace), monotonic_ns());
 
@@ -114,9 +114,12 @@ fn what_guards_another_uplink_is_left_alone() {
     let toml = Settings { listen_port: Some(51_900), ..seed }.to_toml();
     let toml = toml.replace("\"eno1\"", "\"eno2\"").replace("\"wg1\"", "\"wg2\"");
     t.a.namespace.write(other, &format!("{toml}\n[paths]\nsocket = \"/run/wgha/other.sock\"\n")).unwrap();
-    for verb in ["fence", "detach"] {
-        let output = run_wgha(&t.a.namespace, &[verb, "--config", other]).unwrap();
+    let run = |verb: &str, config: &str| {
+        let output = run_wgha(&t.a.namespace, &[verb, "--config", config]).unwrap();
         assert!(output.status.success(), "{output:?}");
+    };
+    for verb in ["fence", "detach"] {
+        run(verb, other);
         observe_for(Duration::from_secs(2)).unwrap(); // the daemon looks at its own once a second
         let now = pins(&t.a.namespace);
         assert!(own.iter().all(|pin| now.contains(pin)), "{verb}: {now:?}");
@@ -125,6 +128,18 @@ fn what_guards_another_uplink_is_left_alone() {
         assert!(!log.contains("taken off"), "{verb}: {log}");
     }
     assert_eq!(roles(&node, since).unwrap(), [""; 0]);
+
+    run("fence", other);
+    let others: Vec<_> = pins(&t.a.namespace).into_iter().filter(|pin| !own.contains(pin)).collect();
+    assert!(node.term().unwrap().success());
+    run("detach", CONFIG);
+    assert_eq!(
+        BTreeSet::from_iter(pins(&t.a.namespace)),
+        BTreeSet::from_iter(others),
+        "no daemon guards those"
+    );
+    run("detach", other);
+    assert_eq!(pins(&t.a.namespace), [""; 0]);
 }
 
 /// A packet from WireGuard's port every few microseconds, while a daemon takes the fence over, and while it ends.

@@ -316,9 +316,11 @@ pub async fn detach(config: &Config) -> anyhow::Result<()> {
     if let Some(uplink) = link::read(&handle, name).await? {
         qdisc::remove_empty_clsact(&handle, uplink.index).await?;
     }
-    // What another daemon guards is its own. What nobody guards is of an uplink that had another name.
-    let free = |at| lock.as_ref().is_some_and(|lock| lock.is_of(at)) || UplinkLock::take(at).is_ok();
-    attach::remove_leftovers(bpffs, free, &[])?;
+    // What another daemon guards, or `wgha fence` by another configuration, is theirs. The rest is of an uplink that had
+    // another name.
+    let fenced = |at| link::name(at).is_some_and(|name| mark::is_there(bpffs, &name));
+    let ours = |at| lock.as_ref().is_some_and(|lock| lock.is_of(at));
+    attach::remove_leftovers(bpffs, |at| ours(at) || !fenced(at) && UplinkLock::take(at).is_ok(), &[])?;
     if attach::is_used(bpffs) {
         pins::remove_maps_of(bpffs, name)?;
         return Ok(mark::remove(bpffs, name)?);

@@ -130,7 +130,7 @@ impl Worker {
     async fn release_vips(&self) -> Result<(), NetlinkError> {
         // An uplink that is gone has taken the VIPs with it.
         let named = link::index(&self.uplink)?;
-        let other = self.held.filter(|held| Some(*held) != named && link::is_there(*held));
+        let other = self.held.filter(|held| Some(*held) != named && link::name(*held).is_some());
         let mut first = Ok(());
         for index in named.into_iter().chain(other) {
             for vip in &self.vips {

@@ -77,10 +77,10 @@ pub fn index(name: &str) -> Result<Option<IfIndex>, NetlinkError> {
     }
 }
 
-/// Whether there is an interface of this index.
+/// What the interface of this index is called; `None` when there is none.
 #[must_use]
-pub fn is_there(index: IfIndex) -> bool {
-    if_indextoname(index.0).is_ok()
+pub fn name(index: IfIndex) -> Option<String> {
+    if_indextoname(index.0).ok()?.into_string().ok()
 }
 
 /// Sets the interface up, without a runtime.
