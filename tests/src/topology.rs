@@ -111,10 +111,7 @@ impl Topology {
         let far_ends = Vec::new();
         let mut topology = Self { plan, client, client_tunnel, a, b, gateway, switch, far_ends, _turn: turn };
         if node::usual_attach() == "native" && !cards::are_there() {
-            topology.far_ends = Which::BOTH
-                .map(|which| topology.pass_at_far_end(which))
-                .into_iter()
-                .collect::<Result<_>>()?;
+            topology.pass_at_far_ends()?;
         }
         Ok(topology)
     }
@@ -152,12 +149,20 @@ impl Topology {
         self.switch.ip(&format!("link set {} master {BRIDGE} up", Server::port(which))).map(drop)
     }
 
-    /// Has XDP at the switch's end of a server's cable, which only passes: without it a veth keeps back what native XDP
-    /// on the server's end answers. It comes off when what is returned is dropped.
+    /// Has XDP at the switch's ends of the servers' cables, which only passes: without it a veth keeps back what native XDP
+    /// on the server's end answers. Where it is there already, it stays.
     ///
     /// # Errors
     /// The kernel half has not been built, or the kernel refuses it.
-    pub fn pass_at_far_end(&self, which: Which) -> Result<Ebpf> {
+    pub fn pass_at_far_ends(&mut self) -> Result<()> {
+        if self.far_ends.is_empty() {
+            self.far_ends =
+                Which::BOTH.map(|which| self.pass_at_far_end(which)).into_iter().collect::<Result<_>>()?;
+        }
+        Ok(())
+    }
+
+    fn pass_at_far_end(&self, which: Which) -> Result<Ebpf> {
         // Nothing is configured: it passes everything.
         let usual = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bpf/wgha-ebpf");
         let object = std::env::var("WGHA_EBPF_OBJECT").unwrap_or_else(|_| usual.to_owned());
