@@ -174,6 +174,17 @@ impl Kernel {
         self.write_uplink()
     }
 
+    /// Says where these are: the uplink has another MAC address.
+    pub fn announce_own(&self, addresses: impl Iterator<Item = IpAddr>) {
+        let Some(Origin { link, mac, .. }) = self.origin else { return };
+        for address in addresses {
+            let Ok(frame) = announce::announcement(address, mac) else { continue };
+            if let Err(e) = self.socket.send(link, &frame) {
+                tracing::debug!(%address, "announcing: {e}"); // neighbours find out, later
+            }
+        }
+    }
+
     /// Who is asked, from the VIP, whenever that is announced.
     pub fn set_gateways(&mut self, gateways: &[IpAddr]) {
         gateways.clone_into(&mut self.gateways);

@@ -312,8 +312,8 @@ impl Node {
     /// What was found of the uplink, before and after the start.
     pub fn uplink_found(&mut self, seen: UplinkSeen) {
         let before = self.uplink_state();
-        let mac = |uplink: &UplinkSeen| uplink.link.map(|link| (link.index, link.mac));
-        let moved = mac(&self.uplink) != mac(&seen);
+        let macs = self.uplink.link.zip(seen.link).filter(|(old, new)| old.index == new.index);
+        let moved = macs.is_some_and(|(old, new)| old.mac != new.mac);
         self.uplink = seen;
         self.carrier.datapath.set_gateways(&self.uplink.gateways.all);
         if let Some(probes) = self.carrier.datapath.probes() {
@@ -327,8 +327,6 @@ impl Node {
         self.carrier.tell(|told, _| (told.source, told.link) = (state.source, link));
         if state != before {
             self.carrier.take(Input::UplinkChanged(state));
-        } else if moved {
-            self.carrier.take(Input::MacChanged); // the kernel tells no neighbour
         }
         self.take_witnesses();
         if self.carrier.pending.vips_expected(self.uplink.at)
@@ -336,13 +334,22 @@ impl Node {
         {
             self.carrier.take(Input::VipLost(lost));
         }
+        if moved {
+            // The kernel tells no neighbour: neither where the VIP is, nor where those are whom the others probe.
+            let own = self.uplink.addresses.iter().filter(|a| !a.unusable && !self.is_vip(a.address));
+            self.carrier.datapath.announce_own(own.map(|a| a.address));
+            self.carrier.take(Input::MacChanged);
+        }
+    }
+
+    fn is_vip(&self, address: IpAddr) -> bool {
+        self.config.vrrp.virtual_addresses.iter().any(|vip| vip.address == address)
     }
 
     /// The next hops of the default routes, unless they are not to be asked, or are VIPs.
     fn take_witnesses(&mut self) {
         let asked = self.config.witness == config::Witness::Gateway && !self.config.peers.is_empty();
-        let is_vip = |a: &IpAddr| self.config.vrrp.virtual_addresses.iter().any(|vip| vip.address == *a);
-        let gateways = self.uplink.gateways.default.iter().filter(|a| asked && !is_vip(a));
+        let gateways = self.uplink.gateways.default.iter().filter(|a| asked && !self.is_vip(**a));
         let gateways: Vec<_> = gateways.copied().collect();
         if gateways == self.carrier.machine.gateways() {
             return;

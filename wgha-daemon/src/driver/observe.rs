@@ -137,7 +137,7 @@ pub async fn watch_tunnel(
     handle: Handle,
     name: String,
     mut looks: broadcast::Receiver<Look>,
-    closed: Option<mpsc::UnboundedReceiver<u16>>,
+    closed: Option<mpsc::UnboundedReceiver<Option<u16>>>,
     seen: mpsc::UnboundedSender<Seen>,
 ) {
     let mut known = Known { name, index: None, port: None, closed, has_carrier: false };
@@ -156,7 +156,7 @@ pub async fn watch_tunnel(
         }
         match known.reason_to_look(&mut looks).await {
             Some(Look::Changed(Changed::Link { up, .. })) => went_down |= !up,
-            // What was lost may have said so. To put back what is there does nothing.
+            // What was lost may have said so. What somebody has removed since the last look comes back then.
             Some(Look::Changed(Changed::Everything)) => went_down = true,
             Some(_) => {}
             None => return,
@@ -170,13 +170,13 @@ struct Known {
     index: Option<u32>,
     port: Option<u16>,
     /// There may be thousands a second that are not about it.
-    closed: Option<mpsc::UnboundedReceiver<u16>>,
+    closed: Option<mpsc::UnboundedReceiver<Option<u16>>>,
     /// It can lose its carrier while it is up.
     has_carrier: bool,
 }
 
 /// What comes next, if anything ever does.
-async fn next(closed: &mut Option<mpsc::UnboundedReceiver<u16>>) -> Option<u16> {
+async fn next(closed: &mut Option<mpsc::UnboundedReceiver<Option<u16>>>) -> Option<Option<u16>> {
     match closed {
         Some(closed) => closed.recv().await,
         None => std::future::pending().await,
@@ -193,7 +193,7 @@ impl Known {
             let look = tokio::select! {
                 () = &mut audit => return Some(Look::Now),
                 look = looks.recv() => look,
-                Some(port) = next(&mut self.closed) => match Some(port) == self.port {
+                Some(port) = next(&mut self.closed) => match port.is_none() || port == self.port {
                     true => return Some(Look::UdpClosed),
                     false => continue,
                 },
@@ -241,7 +241,7 @@ impl Known {
 mod tests {
     use super::*;
 
-    fn known(port: u16, closed: Option<mpsc::UnboundedReceiver<u16>>) -> Known {
+    fn known(port: u16, closed: Option<mpsc::UnboundedReceiver<Option<u16>>>) -> Known {
         Known { name: "wg1".to_owned(), index: Some(7), port: Some(port), closed, has_carrier: false }
     }
 
@@ -259,11 +259,14 @@ mod tests {
         let (_tell, mut looks) = broadcast::channel(2);
         let (closed, ports) = mpsc::unbounded_channel();
         let mut known = known(51800, Some(ports));
-        (0..1000).for_each(|_| closed.send(53).unwrap());
+        (0..1000).for_each(|_| closed.send(Some(53)).unwrap());
         let waits = Duration::from_millis(20);
         assert!(tokio::time::timeout(waits, known.reason_to_look(&mut looks)).await.is_err(), "a resolver's");
-        closed.send(51800).unwrap();
-        let look = known.reason_to_look(&mut looks).await;
-        assert!(matches!(look, Some(Look::UdpClosed)), "{look:?}");
+        closed.send(Some(51800)).unwrap();
+        closed.send(None).unwrap();
+        for _ in 0..2 {
+            let look = known.reason_to_look(&mut looks).await;
+            assert!(matches!(look, Some(Look::UdpClosed)), "{look:?}");
+        }
     }
 }

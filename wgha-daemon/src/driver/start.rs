@@ -106,7 +106,10 @@ fn begin_tasks(node: &mut Node, looks: &broadcast::Sender<Look>, ends: Ends) -> 
         raised.send_replace(at);
     });
     let config = node.config.clone();
-    Worker::spawn(move || worker(&config, raised), ends.asked, ends.done)?;
+    // The VIP of the daemon before this one, if it is gone on with.
+    let held = node.inherited.until.and(node.uplink.link).map(|link| link.index);
+    let make = move || Ok(Worker { held, ..worker(&config, raised)? });
+    Worker::spawn(make, ends.asked, ends.done)?;
     let (uplink, tunnel) = (node.config.uplink.interface.clone(), node.config.wireguard.clone());
     let family = node.config.vrrp.family;
     tokio::spawn(observe::watch_uplink(connect()?, uplink, family, looks.subscribe(), ends.found.clone()));
@@ -286,6 +289,7 @@ fn worker(config: &Config, raised: Raised) -> anyhow::Result<Worker> {
         uplink: config.uplink.interface.clone(),
         vips: config.vrrp.virtual_addresses.clone(),
         held: None,
+        left: Vec::new(),
         tunnel: Tunnel::new(handle.clone(), &config.wireguard, state, raised),
         requests: Requests::open().context("rtnetlink")?,
         handle,
@@ -310,23 +314,19 @@ pub async fn detach(config: &Config) -> anyhow::Result<()> {
     let (bpffs, name) = (&config.paths.bpffs, &config.uplink.interface);
     let mut worker = worker(config, Box::new(|_| ()))?;
     // Those of a daemon that was killed may be others than are configured now.
-    worker.vips.extend(pins::vips(bpffs, name));
+    worker.left = pins::vips(bpffs, name);
     clear_away(&mut worker).await?;
     attach::remove_clsact(name);
     if let Some(uplink) = link::read(&handle, name).await? {
         qdisc::remove_empty_clsact(&handle, uplink.index).await?;
     }
-    // What another daemon guards, or `wgha fence` by another configuration, is theirs. The rest is of an uplink that had
-    // another name.
-    let fenced = |at| link::name(at).is_some_and(|name| mark::is_there(bpffs, &name));
+    // What belongs to another uplink has maps of its own, or a daemon. The rest is of one that had another name.
+    let of_another = |at| link::name(at).is_some_and(|at| at != *name && pins::are_there(bpffs, &at));
     let ours = |at| lock.as_ref().is_some_and(|lock| lock.is_of(at));
-    attach::remove_leftovers(bpffs, |at| ours(at) || !fenced(at) && UplinkLock::take(at).is_ok(), &[])?;
-    if attach::is_used(bpffs) {
-        pins::remove_maps_of(bpffs, name)?;
-        return Ok(mark::remove(bpffs, name)?);
-    }
-    pins::remove_maps(bpffs)?;
-    mark::remove_all(bpffs)?;
+    attach::remove_leftovers(bpffs, |at| ours(at) || !of_another(at) && UplinkLock::take(at).is_ok(), &[])?;
+    let nobodys = |uplink: &str| uplink == name || link::index(uplink).is_ok_and(|index| index.is_none());
+    pins::remove_maps(bpffs, nobodys)?;
+    mark::remove(bpffs, nobodys)?;
     // Somebody else's pins may be in it, or it is where a bpffs is mounted.
     let _ = fs::remove_dir(bpffs);
     Ok(())
@@ -395,7 +395,7 @@ async fn begin(node: &mut Node, handle: &rtnetlink::Handle) -> anyhow::Result<()
         return Ok(());
     }
     let mut worker = worker(&node.config, Box::new(|_| ()))?;
-    worker.vips.extend(predecessor.vips_besides(&node.config.vrrp.virtual_addresses));
+    worker.left = predecessor.vips_besides(&node.config.vrrp.virtual_addresses);
     clear_away(&mut worker).await?;
     node.carrier.datapath.guard_own().map_err(anyhow::Error::msg)?;
     take_note(node, look(&node.config, handle).await?)
@@ -426,7 +426,8 @@ fn inherit(node: &mut Node, predecessor: &Predecessor, found: &FirstLook) -> any
     }
     if !node.config.peers.is_empty() {
         let proto::Detect { interval, multiplier } = detect(&node.config, &node.conduct);
-        let known = predecessor.discriminator.filter(|_| inherited.until.is_some());
+        // Whoever has it asks once more, and is told that this node does not serve.
+        let known = predecessor.discriminator.filter(|_| inherited.until.is_some() || inherited.ended);
         datapath.start_probes(Pace { interval, multiplier }, &node.config.peers, known)?;
     }
     Ok(())

@@ -66,6 +66,8 @@ pub struct Worker {
     pub vips: Vec<VirtualAddress>,
     /// Where they are held: the uplink may be given another name meanwhile.
     pub held: Option<IfIndex>,
+    /// What a daemon before this one may have held, and is not configured any more.
+    pub left: Vec<VirtualAddress>,
     /// wg1.
     pub tunnel: Tunnel,
 }
@@ -112,7 +114,7 @@ impl Worker {
     /// [`NetlinkError`]. Teardown goes on past errors and reports the first.
     pub async fn carry_out(&mut self, effect: Effect) -> Result<(), NetlinkError> {
         match effect {
-            Effect::HoldVip => self.hold_vips(),
+            Effect::HoldVip => self.hold_vips().await,
             Effect::ReleaseVip => self.release_vips().await,
             Effect::RaiseTunnel => self.tunnel.raise(&mut self.requests).await,
             Effect::LowerTunnel => self.tunnel.lower().await,
@@ -120,9 +122,12 @@ impl Worker {
         }
     }
 
-    fn hold_vips(&mut self) -> Result<(), NetlinkError> {
+    async fn hold_vips(&mut self) -> Result<(), NetlinkError> {
         let index =
             link::index(&self.uplink)?.ok_or_else(|| NetlinkError::NoInterface(self.uplink.clone()))?;
+        if let Some(other) = self.held_elsewhere(Some(index)) {
+            self.release_on(other).await?;
+        }
         self.held = Some(index);
         address::hold(&mut self.requests, index, &self.vips)
     }
@@ -130,12 +135,24 @@ impl Worker {
     async fn release_vips(&self) -> Result<(), NetlinkError> {
         // An uplink that is gone has taken the VIPs with it.
         let named = link::index(&self.uplink)?;
-        let other = self.held.filter(|held| Some(*held) != named && link::name(*held).is_some());
         let mut first = Ok(());
-        for index in named.into_iter().chain(other) {
-            for vip in &self.vips {
-                first = first.and(address::release(&self.handle, index, *vip).await);
-            }
+        for index in named.into_iter().chain(self.held_elsewhere(named)) {
+            first = first.and(self.release_on(index).await);
+        }
+        first
+    }
+
+    fn held_elsewhere(&self, named: Option<IfIndex>) -> Option<IfIndex> {
+        self.held.filter(|held| Some(*held) != named && link::name(*held).is_some())
+    }
+
+    async fn release_on(&self, index: IfIndex) -> Result<(), NetlinkError> {
+        let mut first = Ok(());
+        for vip in &self.vips {
+            first = first.and(address::release(&self.handle, index, *vip).await);
+        }
+        for vip in &self.left {
+            first = first.and(address::release_left(&self.handle, index, *vip).await);
         }
         first
     }

@@ -119,7 +119,7 @@ impl Machine {
                 self.health.uplink = uplink;
                 self.health_changed(now);
             }
-            Input::MacChanged => self.announce_again(now),
+            Input::MacChanged => self.mac_changed(now),
             Input::TunnelChanged(tunnel) => self.tunnel_changed(tunnel, now),
             Input::VipHeld(result) => self.vip_held(result, now),
             Input::VipLost(_) => self.vip_lost(),
@@ -248,7 +248,8 @@ impl Machine {
         // A predecessor that was killed may have left its lease, its VIP and its tunnel behind.
         let end = self.lease.end();
         self.push(end);
-        if inherited.ended {
+        // Whoever probes is told by the next answer.
+        if inherited.ended && self.settings.detect.is_none() {
             self.send_resignation();
         }
         self.undo_group();

@@ -195,6 +195,13 @@ impl Machine {
         }
     }
 
+    /// Neighbours know the VIP at the old one.
+    pub(super) fn mac_changed(&mut self, now: Timestamp) {
+        if self.state == State::Active {
+            self.announce_again(now);
+        }
+    }
+
     /// Somebody else may have announced the VIP: announces it at once, unless that was only just done, and
     /// then again and again.
     pub(super) fn announce_again(&mut self, now: Timestamp) {

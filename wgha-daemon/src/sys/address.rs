@@ -193,8 +193,34 @@ fn is_local(address: IpAddr, answer: Answer) -> Result<bool, NetlinkError> {
 /// # Errors
 /// [`NetlinkError`] when the kernel refuses.
 pub async fn release(handle: &Handle, index: IfIndex, vip: VirtualAddress) -> Result<(), NetlinkError> {
+    release_if(handle, index, vip, |_| true).await
+}
+
+/// The same, unless it looks as if somebody else had added it: the server's own address, by now.
+///
+/// # Errors
+/// [`NetlinkError`] when the kernel refuses.
+pub async fn release_left(handle: &Handle, index: IfIndex, vip: VirtualAddress) -> Result<(), NetlinkError> {
+    release_if(handle, index, vip, is_as_held).await
+}
+
+/// As [`held`] has it added.
+fn is_as_held(message: &AddressMessage) -> bool {
+    let flags = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Flags(flags) => Some(*flags),
+        _ => None,
+    });
+    flags.is_some_and(|flags| flags.contains(AddressFlags::Noprefixroute))
+}
+
+async fn release_if(
+    handle: &Handle,
+    index: IfIndex,
+    vip: VirtualAddress,
+    is_ours: impl Fn(&AddressMessage) -> bool,
+) -> Result<(), NetlinkError> {
     for message in messages(handle, index).await? {
-        if parse(&message).is_some_and(|a| a.address == vip.address) {
+        if parse(&message).is_some_and(|a| a.address == vip.address) && is_ours(&message) {
             match handle.address().del(message).execute().await {
                 Err(e) if is_errno(&e, libc::EADDRNOTAVAIL) => {}
                 other => other.map_err(NetlinkError::refused(format!("removing {}", vip.address)))?,

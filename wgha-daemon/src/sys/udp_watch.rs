@@ -15,11 +15,11 @@ const GROUPS: [u32; 2] = [2, 4];
 /// Where `inet_diag_msg.id.idiag_sport` stands in a notification: after nlmsghdr (16) and four single bytes.
 const SOURCE_PORT: usize = 20;
 
-/// Sends the port of every UDP socket that is closed in this network namespace.
+/// Sends the port of every UDP socket that is closed in this network namespace; `None`: of some it is not known.
 ///
 /// # Errors
 /// EPERM without CAP_NET_ADMIN, ENOENT on a kernel without inet_diag.
-pub fn watch() -> io::Result<mpsc::UnboundedReceiver<u16>> {
+pub fn watch() -> io::Result<mpsc::UnboundedReceiver<Option<u16>>> {
     let mut socket = TokioSocket::new(NETLINK_SOCK_DIAG)?;
     let raw: &mut Socket = socket.socket_mut();
     raw.bind(&SocketAddr::new(0, 0))?;
@@ -30,17 +30,18 @@ pub fn watch() -> io::Result<mpsc::UnboundedReceiver<u16>> {
     tokio::spawn(async move {
         // Ends with the receiver, or with the socket: then only link notifications and the audit are left.
         loop {
-            let message = match socket.recv_from_full().await {
-                Ok((message, _)) => message,
-                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => continue, // a burst; the audit sees to it
+            let port = match socket.recv_from_full().await {
+                Ok((message, _)) => match message.get(SOURCE_PORT..SOURCE_PORT + 2) {
+                    Some(port) => Some(u16::from_be_bytes([port[0], port[1]])),
+                    None => continue,
+                },
+                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => None,
                 Err(e) => {
                     tracing::warn!("a lost listen port is noticed by looking every 10 s only: {e}");
                     return;
                 }
             };
-            if let Some(port) = message.get(SOURCE_PORT..SOURCE_PORT + 2)
-                && tx.send(u16::from_be_bytes([port[0], port[1]])).is_err()
-            {
+            if tx.send(port).is_err() {
                 return;
             }
         }

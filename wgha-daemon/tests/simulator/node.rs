@@ -232,7 +232,8 @@ impl Node {
             self.kernel.introduced.fill(None);
         }
         self.kernel.authenticated = self.settings.authentication.is_some();
-        self.kernel.begin(if goes_on { self.kernel.discriminator } else { self.incarnation });
+        let known = goes_on || inherited.ended;
+        self.kernel.begin(if known { self.kernel.discriminator } else { self.incarnation });
     }
 
     fn inherited(&self, now: u64) -> Inherited {

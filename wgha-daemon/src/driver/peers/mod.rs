@@ -116,8 +116,6 @@ pub struct Peers {
     report: Report,
     /// What was told when it was last looked at.
     before: Told,
-    /// The device could not be read, or not be set. Nothing is set before it has been read: that would be tried without end.
-    failed: bool,
     /// What the uplink sends adverts from, or did when it had an address.
     source: Option<IpAddr>,
     /// When we last ceased to serve, or began to know of it.
@@ -185,7 +183,6 @@ impl Peers {
             known: BTreeMap::new(),
             report: Report::of(&addresses),
             before: Told::default(),
-            failed: false,
             source: None,
             silent_since: clock::now(),
             plan_due: None,
@@ -347,14 +344,12 @@ impl Peers {
                 if !self.ready.read(done.begun) {
                     self.reads.hurry();
                 }
-                self.failed = false;
                 self.read(reading, now);
             }
             Ok(Outcome::Set(endpoints)) => self.given(&endpoints),
             Err(e) => {
                 self.reads.done(done.begun, now);
                 self.ready.failed();
-                self.failed = true;
                 tracing::debug!("WireGuard's peers: {e}"); // the tunnel's watcher says it aloud
             }
         }
@@ -396,7 +391,8 @@ impl Peers {
 
     /// A Backup's device has the endpoints that the Active has told.
     fn apply(&mut self) {
-        if self.before.is_serving() || self.failed || !self.work.is_idle() {
+        // What has failed is tried again when it has been read anew: not without end.
+        if self.before.is_serving() || !self.ready.is_fresh() || !self.work.is_idle() {
             return;
         }
         let Some(link) = self.before.link else { return };

@@ -31,6 +31,11 @@ impl Ready {
         self.fresh = false;
     }
 
+    /// Whether it was read since it may have become another one, or something has failed.
+    pub const fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
     /// What the loop is to be told, if that is news.
     pub fn news(&mut self, complete: bool) -> Option<Input> {
         let ready = complete && self.fresh;

@@ -215,12 +215,6 @@ pub fn remove_leftovers(
     Ok(())
 }
 
-/// Whether anything of ours is attached in this network namespace.
-#[must_use]
-pub fn is_used(bpffs: &Path) -> bool {
-    pins_in(bpffs).next().is_some()
-}
-
 /// The pins of our links, in this network namespace.
 fn pins_in(bpffs: &Path) -> impl Iterator<Item = PathBuf> {
     let prefix = pin_prefix();

@@ -10,7 +10,7 @@ use std::{
 use super::{
     attach,
     load::BpfError,
-    pins::{namespace, on_bpffs},
+    pins::{interface, namespace, on_bpffs},
 };
 
 /// What the names of the folders begin with.
@@ -45,28 +45,17 @@ pub fn is_there(bpffs: &Path, uplink: &str) -> bool {
     path(bpffs, uplink).is_dir()
 }
 
-/// Removes the mark of this uplink.
+/// Removes the marks of those uplinks of this network namespace that are wanted.
 ///
 /// # Errors
 /// [`BpfError::Pin`].
-pub fn remove(bpffs: &Path, uplink: &str) -> Result<(), BpfError> {
-    let path = path(bpffs, uplink);
-    match fs::remove_dir(&path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(BpfError::Pin { path, source }),
-        _ => Ok(()),
-    }
-}
-
-/// Removes all marks of this network namespace.
-///
-/// # Errors
-/// [`BpfError::Pin`].
-pub fn remove_all(bpffs: &Path) -> Result<(), BpfError> {
-    let Ok(entries) = fs::read_dir(bpffs) else { return Ok(()) };
+pub fn remove(bpffs: &Path, wanted: impl Fn(&str) -> bool) -> Result<(), BpfError> {
     let prefix = prefix();
-    let is_ours = |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&prefix));
-    for mark in entries.filter_map(Result::ok).map(|entry| entry.path()).filter(is_ours) {
-        fs::remove_dir(&mark).map_err(|source| BpfError::Pin { path: mark, source })?;
+    for mark in fs::read_dir(bpffs).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path()) {
+        let name = mark.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.strip_prefix(&prefix).is_some_and(|uplink| wanted(&interface(uplink))) {
+            fs::remove_dir(&mark).map_err(|source| BpfError::Pin { path: mark, source })?;
+        }
     }
     Ok(())
 }

@@ -124,21 +124,19 @@ pub fn vips(bpffs: &Path, uplink: &str) -> Vec<VirtualAddress> {
     vips.iter().filter_map(Result::ok).map(vip).collect()
 }
 
-/// Removes the pins of the maps of one uplink.
-///
-/// # Errors
-/// [`BpfError::Pin`].
-pub fn remove_maps_of(bpffs: &Path, uplink: &str) -> Result<(), BpfError> {
-    Pins::new(bpffs, uplink).remove_all_versions()
+/// Whether maps are pinned for this uplink.
+#[must_use]
+pub fn are_there(bpffs: &Path, uplink: &str) -> bool {
+    Pins::new(bpffs, uplink).folder().is_dir()
 }
 
-/// Removes the pins of all maps of this network namespace.
+/// Removes the pins of the maps of those uplinks of this network namespace that are wanted.
 ///
 /// # Errors
 /// [`BpfError::Pin`].
-pub fn remove_maps(bpffs: &Path) -> Result<(), BpfError> {
-    let ours = format!("{}_", namespace());
-    remove(bpffs, |of| of.starts_with(&ours))
+pub fn remove_maps(bpffs: &Path, wanted: impl Fn(&str) -> bool) -> Result<(), BpfError> {
+    let here = format!("{}_", namespace());
+    remove(bpffs, |of| of.strip_prefix(&here).is_some_and(|uplink| wanted(&interface(uplink))))
 }
 
 /// Removes the folders of any version whose `NAMESPACE_UPLINK` is as wanted.
@@ -169,6 +167,11 @@ fn uplink_of(folder: &str) -> Option<&str> {
 /// A bpffs takes no dots in names.
 pub(super) fn on_bpffs(interface: &str) -> String {
     interface.replace('%', "%25").replace('.', "%2e")
+}
+
+/// The interface whose name was made fit for a bpffs.
+pub(super) fn interface(on_bpffs: &str) -> String {
+    on_bpffs.replace("%2e", ".").replace("%25", "%")
 }
 
 /// What must be alike.
