@@ -1,9 +1,9 @@
 //! What not every kernel or machine has, and some tests need. Nothing here is about permission: whoever asks for what is
 //! not there leaves something out, and says so.
 
-use std::{env, sync::LazyLock};
+use std::{env, path::Path, sync::LazyLock};
 
-use crate::{Namespace, cards};
+use crate::{Namespace, cards, systemd::SYSTEMD};
 
 /// Set where the machine is ours alone: its wall clock may be put back and forth.
 pub const OWN_CLOCK: &str = "WGHA_OWN_CLOCK";
@@ -26,6 +26,8 @@ pub enum Property {
     Carrier,
     /// Programs can be attached to TCX.
     Tcx,
+    /// There is a systemd that can be booted in a container. `cargo xtask test` sees to it that there is one.
+    Systemd,
     /// There is another processor beside the one that something saturates.
     SecondProcessor,
 }
@@ -49,6 +51,10 @@ impl Property {
             ),
             Self::Carrier => (!cards::are_there(), "a card of the virtual machine keeps its carrier"),
             Self::Tcx => (kernel() >= TCX, "this kernel has no TCX: that came with Linux 6.6"),
+            Self::Systemd => (
+                Path::new(SYSTEMD).exists(),
+                "there is no systemd, as in the machines of `cargo xtask vm`",
+            ),
             Self::SecondProcessor => {
                 let processors = std::thread::available_parallelism().map_or(1, usize::from);
                 (

@@ -1,17 +1,17 @@
 //! The shipped units, as a real systemd runs them: the user, the capabilities, the filters and the folders are theirs.
 #![expect(clippy::unwrap_used, reason = "tests panic")]
 
-use std::{fs, path::Path};
+use std::fs;
 
 use serde_json::Value;
 use wgha_common::abi::Counter;
 use wgha_tests::{
-    AFTER_WIREGUARD, Capture, Node, Pinger, Plan, SOON, Settings, Topology,
+    AFTER_WIREGUARD, Capture, Node, Pinger, Plan, Property, SOON, Settings, Topology,
     Which::{self, A, B},
     leftovers::{counted, has_programs},
     may_run, monotonic_ns, pinger,
     privilege::skipped,
-    systemd::{Installed, SYSTEMD, Systemd, USER, packaged},
+    systemd::{Installed, Systemd, USER, packaged},
     wait_until,
 };
 
@@ -170,12 +170,7 @@ fn the_fence_is_in_the_sandbox_of_the_daemon() {
 
 /// A network in which A is under systemd, with what `prepare` installs as well; none, where systemd does not boot.
 fn booted(prepare: impl FnOnce(&mut Topology, &mut Installed)) -> Option<(Topology, Systemd)> {
-    if !may_run() {
-        return None;
-    }
-    if !Path::new(SYSTEMD).exists() {
-        // `cargo xtask test` sees to it that there is one; the machines of `cargo xtask vm` have none.
-        eprintln!("skipped: there is no {SYSTEMD}");
+    if !may_run() || !Property::Systemd.is_there() {
         return None;
     }
     let mut t = Topology::ipv6().unwrap();
