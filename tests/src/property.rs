@@ -51,10 +51,9 @@ impl Property {
             ),
             Self::Carrier => (!cards::are_there(), "a card of the virtual machine keeps its carrier"),
             Self::Tcx => (kernel() >= TCX, "this kernel has no TCX: that came with Linux 6.6"),
-            Self::Systemd => (
-                Path::new(SYSTEMD).exists(),
-                "there is no systemd, as in the machines of `cargo xtask vm`",
-            ),
+            Self::Systemd => {
+                (Path::new(SYSTEMD).exists(), "there is no systemd, as in the machines of `cargo xtask vm`")
+            }
             Self::SecondProcessor => {
                 let processors = std::thread::available_parallelism().map_or(1, usize::from);
                 (
